@@ -1,0 +1,1 @@
+"""Everything that becomes training rows: sources, records, tasks, examples, packed rows. May import llmpose and tokenizer_vq."""

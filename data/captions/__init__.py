@@ -1,0 +1,1 @@
+"""Words for poses: posecodes, selection and aggregation, captions, comparisons, refinement by a language model."""

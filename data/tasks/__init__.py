@@ -1,0 +1,1 @@
+"""Tasks: from records to a question and an answer."""

@@ -1,0 +1,1 @@
+"""Metric objects with update / compute, merged over processes."""

@@ -1,0 +1,72 @@
+"""The `llmpose` command: parses, then imports what it needs.
+
+Each group of commands has a file in `llmpose/commands/`; a group's file imports nothing heavy at its top, so `--help` is quick.
+Exit codes: 0 done, 1 failed, 2 bad usage. Errors for people are one line on stderr; `--debug` shows the traceback.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from llmpose import __version__
+from llmpose.commands import GROUPS, workshop
+from llmpose.errors import BadUsage, UserError
+
+app = typer.Typer(
+    name="llmpose",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Train, evaluate and chat with multimodal language models that understand the human body and keypoints.",
+    epilog="Start with: [bold]llmpose demo[/bold]",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llmpose {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback when something fails.")] = False,
+) -> None:
+    if debug:
+        os.environ["LLMPOSE_DEBUG"] = "1"
+
+
+for _register in GROUPS:
+    _register(app)
+
+
+def main() -> None:
+    """Run the command line; turn errors meant for people into one line and an exit code."""
+    debug = "--debug" in sys.argv
+    if debug:  # accepted anywhere on the line, as people write it
+        sys.argv = [sys.argv[0], "--debug", *[word for word in sys.argv[1:] if word != "--debug"]]
+    try:
+        app()
+    except UserError as error:
+        if debug:
+            raise
+        typer.echo(f"llmpose: {' '.join(str(error).split())}", err=True)
+        sys.exit(2 if isinstance(error, BadUsage) else 1)
+    except KeyboardInterrupt:
+        typer.echo("llmpose: interrupted", err=True)
+        sys.exit(130)
+    except ModuleNotFoundError as error:
+        if debug or (error.name or "").split(".")[0] not in workshop.PACKAGES:
+            raise
+        typer.echo(workshop.NEEDS_CHECKOUT, err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

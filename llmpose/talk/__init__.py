@@ -1,0 +1,1 @@
+"""From conversation to tokens and back: vocabulary, processing, grammar, generation, chat."""

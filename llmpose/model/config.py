@@ -1,0 +1,144 @@
+"""What a model is made of: any decoder-only language model, a list of vision encoders, a projector, pose tokens."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from llmpose.errors import UserError
+
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class VisionEncoderSpec:
+    """One vision encoder, and the pixels that it wants to see.
+
+    Every image is first made square; an encoder that is narrower than high (a pose ViT of 256 × 192) sees the middle
+    columns of it, as HMR2 and UniPose do.
+    """
+
+    name: str
+    """Key of this encoder's pixels in a batch: clip, pose, dino ..."""
+    config: dict[str, Any]
+    """Configuration of the encoder in transformers, `model_type` included."""
+    height_px: int
+    """Pixels it takes; the square image is resized to this height."""
+    width_px: int
+    """At most height_px: the middle columns of the square."""
+    grid: tuple[int, int]
+    """Rows and columns of its feature map."""
+    width: int
+    """Channels of its feature map."""
+    layer: int = -1
+    """Which hidden state is read: -1 the last one (after the final norm, where there is one), -2 the one before."""
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    align_corners: bool = False
+    """How its map is resized to the first encoder's grid; UniPose's released weights were trained with True."""
+
+    def __post_init__(self) -> None:
+        for name in ("grid", "mean", "std"):  # JSON knows lists only
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @staticmethod
+    def of(name: str, given: PreTrainedConfig | dict[str, Any], **fields: Any) -> "VisionEncoderSpec":
+        """Read sizes off a configuration of transformers (CLIP, SigLIP, DINOv2/v3, ViTPose, ConvNeXt and their kin)."""
+        config: Any = given if isinstance(given, PreTrainedConfig) else _encoder_config(given)
+        height, width = _pair(fields.pop("image_size", None) or getattr(config, "image_size", 224))
+        if config.model_type.startswith("convnext"):
+            stride, channels = 32, config.hidden_sizes[-1]
+            grid = (height // stride, width // stride)
+        else:
+            backbone = getattr(config, "backbone_config", None) or config
+            patch_h, patch_w = _pair(backbone.patch_size)
+            grid, channels = (height // patch_h, width // patch_w), backbone.hidden_size
+        if config.model_type.startswith(("clip", "siglip")):
+            fields.setdefault("mean", CLIP_MEAN if config.model_type.startswith("clip") else (0.5, 0.5, 0.5))
+            fields.setdefault("std", CLIP_STD if config.model_type.startswith("clip") else (0.5, 0.5, 0.5))
+        return VisionEncoderSpec(
+            name=name,
+            config={**config.to_diff_dict(), "model_type": config.model_type},
+            height_px=height,
+            width_px=width,
+            grid=grid,
+            width=channels,
+            **fields,
+        )
+
+    def encoder_config(self) -> PreTrainedConfig:
+        """A fresh configuration object: two live models must never share one."""
+        return _encoder_config(self.config)
+
+
+def _encoder_config(values: dict[str, Any]) -> PreTrainedConfig:
+    model_type = values.get("model_type")
+    if model_type not in CONFIG_MAPPING:
+        raise UserError(
+            f"vision encoder: model_type is {model_type!r}; expected one of transformers' vision models, "
+            "such as clip_vision_model, siglip_vision_model, dinov2, dinov3_vit, vitpose_backbone or convnext"
+        )
+    return CONFIG_MAPPING[model_type](**{key: value for key, value in values.items() if key != "model_type"})
+
+
+def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+@strict
+class LlmPoseConfig(PreTrainedConfig):
+    """Configuration of `LlmPoseForConditionalGeneration`; the ids are those of `llmpose.talk.vocabulary.Vocabulary`."""
+
+    model_type = "llmpose"
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama")
+    }
+
+    text_config: dict | PreTrainedConfig | None = None
+    vision: list | tuple = ()
+    """Vision encoders, as VisionEncoderSpec or their dicts; none for a model of poses and text alone."""
+    projector: Literal["linear", "mlp2"] = "linear"
+    """`linear` is v = [v_a | v_b] W of UniPose §3.2; `mlp2` two layers with a GELU between, as LLaVA-1.5 has."""
+    num_pose_tokens: int = 80
+    codebook_size: int = 2048
+    pose_attention: Literal["mixed", "causal"] = "mixed"
+    """`mixed`: a pose comes out of its queries in one step, attention runs both ways inside it. `causal`: pose tokens
+    one by one like words (UniPose's ablation)."""
+    first_pose_id: int | None = None
+    pose_open_id: int | None = None
+    pose_close_id: int | None = None
+    pose_query_id: int | None = None
+    image_id: int | None = None
+    keypoint_id: int | None = None
+    pad_token_id: int | None = None
+    attn: str = "auto"
+    """auto, eager, sdpa, flex_attention or flash_attention_2, for the language model (llmpose/model/layout.py)."""
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        specs = [spec if isinstance(spec, VisionEncoderSpec) else VisionEncoderSpec(**spec) for spec in self.vision]
+        if len({spec.name for spec in specs}) != len(specs):
+            raise UserError(f"vision encoders must have different names, found {[spec.name for spec in specs]}")
+        self.vision = [asdict(spec) for spec in specs]  # plain values, as JSON holds them
+        super().__post_init__(**kwargs)
+        if self.text_config is not None:
+            self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
+
+    def encoders(self) -> list[VisionEncoderSpec]:
+        return [VisionEncoderSpec(**spec) for spec in self.vision]
+
+    @property
+    def num_image_tokens(self) -> int:
+        """Placeholders that one image takes: the cells of the first encoder's grid."""
+        specs = self.encoders()
+        return specs[0].grid[0] * specs[0].grid[1] if specs else 0
+
+    @property
+    def vision_width(self) -> int:
+        """Channels of all encoders side by side."""
+        return sum(spec.width for spec in self.encoders())

@@ -1,0 +1,58 @@
+"""Linear blend skinning: rotations down the skeleton, then every vertex as a blend of its joints' motions.
+
+world rotation of a joint = its parent's world rotation @ its own          (SMPL, Loper et al. 2015, Eq. 4)
+vertex = sum over joints of weight * (world rotation @ (rest vertex - rest joint) + posed joint)     (Eq. 2, 7)
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class KinematicChain(nn.Module):
+    """Composes a skeleton level by level: all joints of one depth in one product, 9 steps for SMPL's 24 joints, not 23.
+
+    depth 0  pelvis          depth 1  left_hip right_hip spine1          depth 2  left_knee right_knee spine2 ...
+    """
+
+    def __init__(self, parents: tuple[int, ...]) -> None:
+        super().__init__()
+        depth = [0] * len(parents)
+        for joint, parent in enumerate(parents[1:], start=1):
+            depth[joint] = depth[parent] + 1
+        levels = [[joint for joint in range(len(parents)) if depth[joint] == level] for level in range(max(depth) + 1)]
+        self.num_levels = len(levels)
+        for level in range(1, self.num_levels):
+            above = levels[level - 1]
+            self._index(f"joints_{level}", levels[level])
+            self._index(f"parents_{level}", [parents[joint] for joint in levels[level]])
+            self._index(f"places_{level}", [above.index(parents[joint]) for joint in levels[level]])
+        order = [joint for level in levels for joint in level]
+        self._index("unsort", [order.index(joint) for joint in range(len(parents))])
+
+    unsort: Tensor
+
+    def _index(self, name: str, values: list[int]) -> None:
+        self.register_buffer(name, torch.tensor(values), persistent=False)
+
+    def forward(self, rotmat: Tensor, rest_joints: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., J, 3, 3) relative rotations and (..., J, 3) rest joints -> world rotations and posed joints, same shapes."""
+        rest_joints = rest_joints.expand(*rotmat.shape[:-2], 3)
+        rotations, positions = [rotmat[..., :1, :, :]], [rest_joints[..., :1, :]]
+        for level in range(1, self.num_levels):
+            joints, parents, places = (self.get_buffer(f"{name}_{level}") for name in ("joints", "parents", "places"))
+            above = rotations[-1].index_select(-3, places)
+            bone = rest_joints.index_select(-2, joints) - rest_joints.index_select(-2, parents)
+            positions.append(positions[-1].index_select(-2, places) + (above @ bone[..., None])[..., 0])
+            rotations.append(above @ rotmat.index_select(-3, joints))
+        return (
+            torch.cat(rotations, dim=-3).index_select(-3, self.unsort),
+            torch.cat(positions, dim=-2).index_select(-2, self.unsort),
+        )
+
+
+def skin(weights: Tensor, world: Tensor, joints: Tensor, rest_joints: Tensor, vertices: Tensor) -> Tensor:
+    """Posed vertices (..., V, 3) from weights (V, J), the chain's result, and rest vertices (V, 3) or (..., V, 3)."""
+    offset = joints - (world @ rest_joints[..., None])[..., 0]
+    motion = torch.cat([world, offset[..., None]], dim=-1).flatten(-2)  # (..., J, 12): one 3x4 matrix per joint
+    blend = (weights @ motion).unflatten(-1, (3, 4))  # (..., V, 3, 4)
+    return (blend[..., :3] @ vertices[..., None])[..., 0] + blend[..., 3]

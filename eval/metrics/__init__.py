@@ -1,1 +1,3 @@
-"""Metric objects with update / compute, merged over processes."""
+"""Metrics: pure functions of plain arrays, and objects with update / merge / compute around them. Imports nothing of
+ours.
+"""

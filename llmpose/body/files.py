@@ -125,7 +125,7 @@ def find_body_file(root: Path, kind: Kind, gender: Gender) -> Path:
 
 
 def resolve_body_data(path: str | Path | None, kind: Kind, gender: Gender) -> BodyData:
-    """What a path means: a file, a folder to search, STAND_IN, or None (the environment's folder, else the stand-in)."""
+    """What a path means: a file, a folder to search, STAND_IN, or None (LLMPOSE_BODY_MODELS, else the stand-in)."""
     if kind not in NUM_JOINTS:
         raise UserError(f"unknown kind of body model {kind!r}; choose smpl, smplh or smplx")
     if gender not in ("neutral", "male", "female"):
@@ -147,7 +147,8 @@ def _checked(arrays: dict[str, Any], path: Path, kind: Kind | None, *, is_stand_
     missing = [key for key in needed if key not in arrays]
     if missing:
         raise UserError(
-            f"{path}: not a body model of the SMPL family: misses {', '.join(missing)}; it holds {', '.join(sorted(arrays))[:200]}"
+            f"{path}: not a body model of the SMPL family: misses {', '.join(missing)}; "
+            f"it holds {', '.join(sorted(arrays))[:200]}"
         )
 
     def numbers(key: str, *shape: int | None) -> np.ndarray:
@@ -199,7 +200,7 @@ def _checked(arrays: dict[str, Any], path: Path, kind: Kind | None, *, is_stand_
 
 
 def _parents(kintree_table: np.ndarray, path: Path) -> tuple[int, ...]:
-    """Row 0 of the table; the root's parent is written as -1 or as 2^32 - 1. Parents must come before their children."""
+    """Row 0 of the table; the root's parent is written as -1 or as 2^32 - 1. Parents come before their children."""
     parents = (-1, *(int(parent) for parent in kintree_table[0, 1:]))
     if any(not 0 <= parent < joint for joint, parent in enumerate(parents[1:], start=1)):
         raise UserError(f"{path}: kintree_table is not a tree with parents before children: {list(parents)}")

@@ -33,8 +33,8 @@ LANDMARK_VERTICES: dict[str, int] = {
     "right_ring_tip": 6016,
     "right_pinky_tip": 6133,
 }
-"""Vertex numbers of SMPL's mesh (6890 vertices, SMPL-H has the same) that the field uses as keypoints. The stand-in keeps
-these numbers for the same places."""
+"""Vertex numbers of SMPL's mesh (6890 vertices, SMPL-H has the same) that the field uses as keypoints. The stand-in
+keeps these numbers for the same places."""
 
 
 def joint_names(kind: Kind) -> tuple[str, ...]:

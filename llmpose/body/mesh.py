@@ -1,9 +1,9 @@
 """Meshes for other programs: .glb for viewers and the web, .obj and .ply for everything else."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from llmpose.body.pose_files import write_whole
@@ -48,11 +48,11 @@ def export_mesh(
         process=False,  # keep vertex numbers
     )
     # Without normals in the file, three.js and others shade every triangle flat.
-    options = {} if path.suffix == ".ply" else {"include_normals": True}
+    options: dict[str, Any] = {} if path.suffix == ".ply" else {"include_normals": True}
     content = mesh.export(file_type=path.suffix[1:], **options)
     data = content.encode() if isinstance(content, str) else bytes(content)  # pyright: ignore[reportArgumentType]
     write_whole(path, lambda file: file.write(data))
 
 
 def _array(value: Tensor | np.ndarray | tuple[float, ...]) -> np.ndarray:
-    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)

@@ -1,4 +1,4 @@
-"""A body model turns a pose into joints and a mesh: SMPL, SMPL-H or SMPL-X, from the user's licensed file or the stand-in.
+"""A body model turns a pose into joints and a mesh: SMPL, SMPL-H, SMPL-X from the user's files, or the stand-in.
 
 One interface, two backends: our own linear blend skinning (the default) and the `smplx` package (optional, and free for
 non-commercial research only), held equal by a test. Numbers are float32 whatever the autocast state around.
@@ -41,8 +41,8 @@ class BodyOutput:
 class BodyModel(nn.Module):
     """Joints and vertices from poses, by linear blend skinning (Loper et al. 2015, SMPL, Eq. 2-7).
 
-    All tables are buffers: `.to("cuda")` moves it, nothing is trained. Batch dimensions are free: a single pose gives (J, 3),
-    a batch (B, J, 3).
+    All tables are buffers: `.to("cuda")` moves it, nothing is trained. Batch dimensions are free: a single pose gives
+    (J, 3), a batch (B, J, 3).
     """
 
     def __init__(self, data: BodyData) -> None:
@@ -91,7 +91,7 @@ class BodyModel(nn.Module):
         return self.vertices_rest.device
 
     def rest_joints(self, betas: Tensor | None = None) -> Tensor:
-        """(..., J, 3) joints of the T-pose in SMPL's rest frame (y up). Index 0 is the pelvis, the point the root turns about."""
+        """(..., J, 3) joints of the T-pose in SMPL's rest frame (y up). The root turns about the first, the pelvis."""
         if betas is None:
             return self.joints_rest
         return self.joints_rest + torch.einsum("...s,sjc->...jc", betas.float(), self.joint_directions)
@@ -104,7 +104,7 @@ class BodyModel(nn.Module):
         *,
         hands: Hands | Tensor = "flat",
     ) -> Tensor:
-        """(..., J, 3) posed joints. No vertex is built: about a hundred times cheaper than `forward`. Differentiable."""
+        """(..., J, 3) posed joints. Builds no vertex: about a hundred times cheaper than `forward`. Differentiable."""
         rotmat, betas, trans_m = self._inputs(pose, betas, trans_m, hands)
         with torch.autocast(rotmat.device.type, enabled=False):
             _, joints = self.chain(rotmat, self.rest_joints(betas))
@@ -120,9 +120,9 @@ class BodyModel(nn.Module):
     ) -> BodyOutput:
         """Posed joints and vertices.
 
-        `pose` is a `Pose` (its own betas and translation are used unless given here) or rotations: (..., 22, 3, 3), or one per
-        joint of the model. `hands` are the 30 finger rotations of SMPL-H and SMPL-X (..., 30, 3, 3), left hand first;
-        "relaxed" is the file's mean hand, "flat" its rest. SMPL's two rigid hands, the jaw and the eyes stay at rest.
+        `pose` is a `Pose` (its own betas and translation are used unless given here) or rotations: (..., 22, 3, 3), or
+        one per joint of the model. `hands` are the finger rotations of SMPL-H and SMPL-X (..., 30, 3, 3), left hand
+        first; "relaxed" is the file's mean hand, "flat" its rest. SMPL's rigid hands, jaw and eyes stay at rest.
         """
         return self._build(pose, betas, trans_m, hands, vertex_ids=None)
 
@@ -180,8 +180,8 @@ class BodyModel(nn.Module):
         rotmat = pose.to(self.device, torch.float32)
         if rotmat.ndim < 3 or rotmat.shape[-2:] != (3, 3) or rotmat.shape[-3] not in (NUM_POSE_JOINTS, self.num_joints):
             raise UserError(
-                f"this {self.kind} body takes rotations (..., {NUM_POSE_JOINTS}, 3, 3) or (..., {self.num_joints}, 3, 3), "
-                f"got {tuple(rotmat.shape)}"
+                f"this {self.kind} body takes rotations (..., {NUM_POSE_JOINTS}, 3, 3) or "
+                f"(..., {self.num_joints}, 3, 3), got {tuple(rotmat.shape)}"
             )
         if rotmat.shape[-3] == NUM_POSE_JOINTS:
             rotmat = torch.cat([rotmat, self._other_joints(hands, rotmat.shape[:-3])], dim=-3)

@@ -64,7 +64,7 @@ def swap_sides(name: str) -> str:
 MIRROR_JOINTS: tuple[int, ...] = tuple(JOINT_NAMES.index(swap_sides(name)) for name in JOINT_NAMES)
 
 Frame: TypeAlias = Literal["world", "camera", "y-up"]
-"""world: z up (ours, AMASS). camera: x right, y down, z forward. y-up: x right, y up, z towards the viewer (graphics)."""
+"""world: z up (ours, AMASS). camera: x right, y down, z forward. y-up: x right, y up, z to the viewer (graphics)."""
 
 _TO_WORLD: dict[str, tuple[tuple[float, float, float], ...]] = {
     "world": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
@@ -182,7 +182,7 @@ class Pose:
     ) -> "Pose":
         """From rotation vectors in radians: (..., J, 3) or flat (..., 3 J), J >= 22 in the order of the SMPL family.
 
-        66 numbers are our joints, 72 are SMPL's (two rigid hands more), 156 SMPL-H's: what comes after joint 22 is left out.
+        66 numbers are our joints, 72 SMPL's (two rigid hands more), 156 SMPL-H's: what follows joint 22 is left out.
         """
         vectors = _floating(axis_angle)
         if vectors.shape[-1:] != (3,) or vectors.ndim < 2:
@@ -214,7 +214,7 @@ class Pose:
         *,
         layout: Rot6dLayout = "columns",
     ) -> "Pose":
-        """From (..., J, 6) or flat (..., 6 J); Gram-Schmidt makes each a rotation. Ours is `columns`, see `Rot6dLayout`."""
+        """From (..., J, 6) or flat (..., 6 J), made rotations by Gram-Schmidt. Ours is `columns`, see `Rot6dLayout`."""
         numbers = _floating(rot6d)
         if numbers.shape[-1:] != (6,) or numbers.ndim < 2:
             numbers = _split_flat(numbers, width=6, what="6D")
@@ -235,7 +235,7 @@ class Pose:
         *,
         pelvis_m: ArrayLike | None = None,
     ) -> "Pose":
-        """From rotations whose root is in the camera frame (x right, y down, z forward), as image datasets give them."""
+        """From rotations whose root is in the camera frame (x right, y down, z forward), as image datasets hold."""
         return cls(rotmat, betas, trans_m).from_frame("camera", pelvis_m=pelvis_m)  # pyright: ignore
 
     def to_camera(self, *, pelvis_m: ArrayLike | None = None) -> "Pose":
@@ -251,8 +251,8 @@ class Pose:
         return self._turn(torch.tensor(_TO_WORLD[frame]).T, pelvis_m)
 
     def _turn(self, turn: Tensor, pelvis_m: ArrayLike | None) -> "Pose":
-        """Change axes. A point R (v - p) + p + t (p: pelvis at rest) becomes C R (v - p) + C p + C t, so the new translation
-        is C t + C p - p: it needs to know where the body model keeps its pelvis."""
+        """Change axes. A point R (v - p) + p + t (p: pelvis at rest) becomes C R (v - p) + C p + C t, so the new
+        translation is C t + C p - p: it needs to know where the body model keeps its pelvis."""
         turn = turn.to(self.device, torch.float32)
         rotmat = torch.cat([turn @ self.rotmat[..., :1, :, :], self.rotmat[..., 1:, :, :]], dim=-3)
         trans_m = self.trans_m
@@ -270,8 +270,7 @@ class Pose:
 
     @property
     def yaw_deg(self) -> Tensor:
-        """(...) heading in degrees, turning left positive: z angle of the root written as Rz Ry Rx (PoseScript). 0 faces the
-        viewer."""
+        """(...) heading in degrees, 0 facing the viewer, turning left positive: the z angle of the root as Rz Ry Rx."""
         root = self.rotmat[..., 0, :, :]
         return torch.rad2deg(torch.atan2(root[..., 1, 0], root[..., 0, 0]))
 
@@ -298,7 +297,7 @@ class Pose:
     # ---- checks and files -------------------------------------------------------------------------------------------
 
     def check(self, source: str = "pose") -> "Pose":
-        """Itself, if every number is finite and every matrix a rotation (to 1e-3); else a UserError that names `source`."""
+        """Itself, if all numbers are finite and all matrices rotations to 1e-3; else a UserError naming `source`."""
         for name in ("rotmat", "betas", "trans_m"):
             value = getattr(self, name)
             if value is not None and not torch.isfinite(value).all():
@@ -380,7 +379,8 @@ def _split_flat(flat: Tensor, *, width: int, what: str) -> Tensor:
     size = flat.shape[-1] if flat.ndim else 0
     if size % width or size < NUM_JOINTS * width:
         raise UserError(
-            f"{what} poses are (..., {NUM_JOINTS}, {width}) or flat (..., {NUM_JOINTS * width}), got {tuple(flat.shape)}"
+            f"{what} poses are (..., {NUM_JOINTS}, {width}) or flat (..., {NUM_JOINTS * width}), "
+            f"got {tuple(flat.shape)}"
         )
     return flat.unflatten(-1, (size // width, width))
 

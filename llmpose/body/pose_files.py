@@ -90,7 +90,7 @@ _BODY_KEYS = ("pose_body", "body_pose")
 def _from_npz(arrays: dict[str, np.ndarray], path: Path) -> Pose:
     betas, trans_m = _shape_and_translation(arrays, path)
     if "rotmat" in arrays:
-        return _build(lambda: Pose(_numbers(arrays["rotmat"]), betas, trans_m), path)
+        return _build(lambda: Pose(torch.from_numpy(_numbers(arrays["rotmat"])), betas, trans_m), path)
     root = next((arrays[key] for key in _ROOT_KEYS if key in arrays), None)
     body = next((arrays[key] for key in _BODY_KEYS if key in arrays), None)
     if "poses" in arrays:
@@ -102,7 +102,8 @@ def _from_npz(arrays: dict[str, np.ndarray], path: Path) -> Pose:
         axis_angle = np.concatenate([root, body], axis=-1)
     else:
         raise UserError(
-            f"{path}: no pose in it: expected rotmat, poses, or root_orient with pose_body; found {', '.join(arrays) or 'nothing'}"
+            f"{path}: no pose in it: expected rotmat, poses, or root_orient with pose_body; "
+            f"found {', '.join(arrays) or 'nothing'}"
         )
     if not np.isfinite(axis_angle).all():
         raise UserError(f"{path}: the rotations hold NaN or infinite numbers")

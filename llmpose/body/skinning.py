@@ -35,7 +35,7 @@ class KinematicChain(nn.Module):
         self.register_buffer(name, torch.tensor(values), persistent=False)
 
     def forward(self, rotmat: Tensor, rest_joints: Tensor) -> tuple[Tensor, Tensor]:
-        """(..., J, 3, 3) relative rotations and (..., J, 3) rest joints -> world rotations and posed joints, same shapes."""
+        """Relative rotations (..., J, 3, 3), rest joints (..., J, 3) -> world rotations, posed joints; same shapes."""
         rest_joints = rest_joints.expand(*rotmat.shape[:-2], 3)
         rotations, positions = [rotmat[..., :1, :, :]], [rest_joints[..., :1, :]]
         for level in range(1, self.num_levels):

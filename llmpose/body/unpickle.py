@@ -1,8 +1,9 @@
 """Read a pickle as data: arrays, numbers and containers come out, nothing is ever run.
 
-SMPL's files are pickles from Python 2 that hold numpy arrays, scipy sparse matrices and chumpy objects. A plain unpickler
-would import whatever the file names. This one knows the few names that arrays are made of, and puts small readers of our own
-in the place of scipy's and chumpy's classes, so neither has to be installed. Any other name is refused, and said.
+SMPL's files are pickles from Python 2 that hold numpy arrays, scipy sparse matrices and chumpy objects. A plain
+unpickler would import whatever the file names. This one knows the few names that arrays are made of, and puts small
+readers of our own in the place of scipy's and chumpy's classes, so neither has to be installed. Any other name is
+refused, and said.
 """
 
 import pickle
@@ -26,8 +27,8 @@ def load_arrays(path: Path) -> dict[str, Any]:
             arrays = None if found is None else {str(key): _plain(value) for key, value in found.items()}
     except _Refused as refused:
         raise UserError(
-            f"{path}: refused, nothing was run: this pickle asks for {refused}, which has no place in a file of arrays; "
-            "get the file again from where it is published"
+            f"{path}: refused, nothing was run: this pickle asks for {refused}, which has no place in a file of "
+            "arrays; get the file again from where it is published"
         ) from None
     except MemoryError:
         raise

@@ -77,7 +77,7 @@ class VisionEncoderSpec:
 
 
 def _encoder_config(values: dict[str, Any]) -> PreTrainedConfig:
-    model_type = values.get("model_type")
+    model_type = str(values.get("model_type"))
     if model_type not in CONFIG_MAPPING:
         raise UserError(
             f"vision encoder: model_type is {model_type!r}; expected one of transformers' vision models, "

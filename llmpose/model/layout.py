@@ -114,7 +114,8 @@ class Layout:
 
     def is_single_run(self) -> bool:
         """True for causal rows of one sample each without padding: no mask is needed at all."""
-        return self.is_causal() and bool((self.sample == self.sample[:, :1]).all() & (self.sample != PADDING).all())
+        one = (self.sample == self.sample[:, :1]).all() & (self.sample != PADDING).all()
+        return self.is_causal() and bool(one & (self.position.diff(dim=1) == 1).all())
 
 
 def may_see(q: Layout, k: Layout, first: int) -> Tensor:

@@ -1,0 +1,314 @@
+"""The model: vision tokens, text and poses in one row, one decoder-only language model, one cross-entropy.
+
+`LlmPoseForConditionalGeneration` is an ordinary model of transformers around any decoder-only language model. A row of
+tokens comes with its layout (llmpose/model/layout.py), from which the attention mask is built here, inside forward:
+
+    out = model(**batch)                      training: out.loss, and sums per task for the logs
+    out = model(token_ids=ids)                plain causal text: out.logits
+
+Decoding with a cache keeps the layout of what is cached beside it; `out.layout` is the next call's `past`:
+
+    cache = DynamicCache()
+    out = model(token_ids=prompt, **layout.tensors(), past_key_values=cache, return_logits=False)
+    out = model(token_ids=new, **new_layout.tensors(), past_key_values=cache, past=out.layout, return_logits=False)
+    logits = model.logits(out.hidden[:, -1])
+
+New tokens may be many per row (all queries of a pose at once), with padding (`sample` -1) in rows that have fewer; what
+is padding is never seen, wherever it stands in the cache. A cached prefix is shared by repeating its row of the cache
+(`cache.batch_select_indices`, `Layout.select`), or by giving the new tokens different branches of one row.
+
+Shape letters: B rows, T tokens, N images, P cells of an image, C vision width, D hidden width, V vocabulary, K tasks.
+"""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    Cache,
+    DynamicCache,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+from transformers.utils.generic import ModelOutput
+
+from llmpose.errors import UserError
+from llmpose.model.batch import IGNORE
+from llmpose.model.config import LlmPoseConfig
+from llmpose.model.layout import Layout, attention_mask, choose_attention
+from llmpose.model.loss import LossSums, cross_entropy_sums
+from llmpose.model.vision import Projector, Vision
+
+ZERO3_CHUNKS = 8
+"""Under ZeRO-3 every call of the head gathers it from all ranks, so all ranks must chunk the loss alike."""
+
+
+@dataclass
+class LlmPoseOutput(ModelOutput):
+    """What forward hands back."""
+
+    loss: Tensor | None = None
+    """Mean cross-entropy over the labelled positions (of all processes and accumulation steps, given their number)."""
+    logits: Tensor | None = None
+    """(B, T, V); None in training and with return_logits=False."""
+    hidden: Tensor | None = None
+    """(B, T, D) after the final norm; `model.logits` turns any part of it into logits."""
+    past_key_values: Cache | None = None
+    layout: Layout | None = None
+    """Layout of everything seen so far: the next call's `past`."""
+    sums: LossSums | None = None
+    """Loss, hits and counts, in all and per task: sums, for logs that add up processes first."""
+
+
+class LlmPoseForConditionalGeneration(PreTrainedModel):
+    """See the module's text. `language`, `vision`, `projector` and `pose_queries` are the parts that stages train."""
+
+    config_class = LlmPoseConfig
+    config: LlmPoseConfig
+    base_model_prefix = ""
+    main_input_name = "token_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    accepts_loss_kwargs = True
+
+    def __init__(self, config: LlmPoseConfig) -> None:
+        super().__init__(deepcopy(config))  # two live models must not share a sub-configuration
+        text = self.config.text_config
+        assert isinstance(text, PreTrainedConfig)
+        self.language: PreTrainedModel = AutoModelForCausalLM.from_config(text)
+        specs = self.config.encoders()
+        self.vision = Vision(specs) if specs else None
+        width = int(text.hidden_size)  # type: ignore[attr-defined]
+        self.projector = Projector(self.config.projector, self.config.vision_width, width) if specs else None
+        mixed = self.config.pose_attention == "mixed"
+        self.pose_queries = nn.Embedding(self.config.num_pose_tokens, width) if mixed else None
+        self.post_init()
+
+    # --- the two tables -----------------------------------------------------------------------------------------------
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        head = self.language.get_output_embeddings()
+        assert head is not None
+        return head
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        self.language.set_output_embeddings(new_embeddings)
+
+    # --- images -------------------------------------------------------------------------------------------------------
+
+    def encode_images(self, pixels: Mapping[str, Tensor]) -> Tensor:
+        """Encoder name -> (N, 3, H, W), to (N, P, C): what a cache of frozen features keeps."""
+        if self.vision is None:
+            raise UserError("this model was built without a vision encoder; it knows poses and text only")
+        return self.vision(pixels)
+
+    def _vision_tokens(self, pixels: Mapping[str, Tensor] | None, features: Tensor | None) -> tuple[Tensor | None, int]:
+        """Projected tokens (N·P, D) and the number of images N; with N = 0 they may be those of a dummy image."""
+        if self.projector is None or self.vision is None:
+            return None, 0
+        if features is None and pixels is not None and len(next(iter(pixels.values()))):
+            features = self.encode_images(pixels)
+        num_images = 0 if features is None else len(features)
+        if num_images == 0:
+            if not (torch.is_grad_enabled() and self._must_see()):
+                return None, 0
+            # A rank whose batch has no image must run the same modules as the others: gradients are reduced (DDP,
+            # ZeRO-2) and parameters gathered (ZeRO-3) module by module, and a rank that skips one leaves all waiting.
+            if features is None:
+                features = self.encode_images(self.vision.dummy_pixels(self.device))
+            else:
+                features = features.new_zeros(1, *features.shape[1:])
+        assert features is not None
+        return self.projector(features).flatten(0, 1), num_images
+
+    def _must_see(self) -> bool:
+        trained = any(p.requires_grad for part in (self.projector, self.vision) if part for p in part.parameters())
+        return trained or is_deepspeed_zero3_enabled()
+
+    # --- a row of embeddings ------------------------------------------------------------------------------------------
+
+    def embed(
+        self, token_ids: Tensor, pixels: Mapping[str, Tensor] | None = None, image_features: Tensor | None = None
+    ) -> Tensor:
+        """(B, T) ids to (B, T, D): words from the table, pose queries and vision tokens in their places.
+
+        The i-th query of a block is `pose_queries[i]` (UniPose §3.2); a block's queries always come together, so i is
+        the running number of the query in its row, modulo num_pose_tokens. Vision tokens fill the image placeholders
+        in order, row by row.
+        """
+        embedded = self.get_input_embeddings()(token_ids)
+        if self.pose_queries is not None and self.config.pose_query_id is not None:
+            is_query = token_ids == self.config.pose_query_id
+            index = (is_query.cumsum(1) - 1).clamp(min=0) % self.config.num_pose_tokens
+            queries = self.pose_queries(index).to(embedded.dtype)
+            embedded = torch.where(is_query[..., None], queries, embedded)
+        tokens, num_images = self._vision_tokens(pixels, image_features)
+        if tokens is not None and num_images == 0:
+            return embedded + 0.0 * tokens.sum().to(embedded.dtype)
+        is_image = token_ids == self.config.image_id if self.config.image_id is not None else None
+        if tokens is not None and is_image is not None:
+            self._check_placeholders(int(is_image.sum()), num_images)
+            return embedded.masked_scatter(is_image[..., None], tokens.to(embedded.dtype))
+        return embedded
+
+    def _check_placeholders(self, placeholders: int, num_images: int) -> None:
+        per_image = self.config.num_image_tokens
+        if placeholders != num_images * per_image:
+            raise UserError(
+                f"{num_images} images need {num_images} × {per_image} image placeholders, the tokens hold "
+                f"{placeholders}; every image needs its own {per_image} in a row"
+            )
+
+    # --- the language model -------------------------------------------------------------------------------------------
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., D) to (..., V), with the scaling that some language models put behind their head."""
+        logits = self.get_output_embeddings()(hidden)
+        text = self.config.text_config
+        if (divisor := getattr(text, "logits_scaling", None)) is not None:  # Granite
+            logits = logits / divisor
+        if (factor := getattr(text, "logit_scale", None)) is not None:  # Cohere
+            logits = logits * factor
+        if (cap := getattr(text, "final_logit_softcapping", None)) is not None:  # Gemma
+            logits = torch.tanh(logits / cap) * cap
+        return logits
+
+    def forward(
+        self,
+        token_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        sample: Tensor | None = None,
+        branch: Tensor | None = None,
+        block: Tensor | None = None,
+        position: Tensor | None = None,
+        task: Tensor | None = None,
+        tasks: tuple[str, ...] = (),
+        pixels: Mapping[str, Tensor] | None = None,
+        image_features: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        past: Layout | None = None,
+        use_cache: bool | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        return_logits: bool | None = None,
+        inputs_embeds: Tensor | None = None,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> LlmPoseOutput:
+        """See the module's text for training and decoding.
+
+        Args:
+            token_ids: (B, T); `input_ids` is another name for it.
+            labels: (B, T), where they are predicted: no shift. IGNORE elsewhere.
+            sample, branch, block, position: (B, T) the layout; without it, one causal sample per row. A 2D
+                `attention_mask` (1 real, 0 padding) then says what is padding.
+            task, tasks: (B, T) index into the names `tasks`: whose sums a position's loss goes to.
+            pixels: encoder name -> (N, 3, H, W) of all images of all rows in the order of their placeholders, or
+            image_features: (N, P, C), what `encode_images` made of them.
+            past_key_values, past: a cache that keeps every key (DynamicCache(), StaticCache), and the layout of what
+                it holds. use_cache without a cache makes a DynamicCache.
+            num_items_in_batch: labelled positions over all processes and accumulation steps; without it, of this call.
+            return_logits: by default, logits are made where there are no labels.
+            kwargs: names that travel in a batch for others (record_ids) are ignored.
+        """
+        token_ids = input_ids if token_ids is None else token_ids
+        if inputs_embeds is None:
+            if token_ids is None:
+                raise ValueError("forward needs token_ids or inputs_embeds")
+            if token_ids.shape[1] == 0:
+                raise UserError("the row holds 0 tokens; there is nothing to read and nothing to answer")
+            inputs_embeds = self.embed(token_ids, pixels, image_features)
+        layout = self._layout(inputs_embeds, (sample, branch, block, position), attention_mask, past)
+        if past_key_values is None and use_cache:
+            past_key_values = DynamicCache()
+        hidden = self._decode(inputs_embeds, layout, past_key_values, past)
+        out = LlmPoseOutput(hidden=hidden, past_key_values=past_key_values)
+        out.layout = layout if past is None else Layout.cat([past, layout])
+        if labels is not None:
+            out.sums = self._sums(hidden, labels, task, len(tasks))
+            out.loss = out.sums.loss / (num_items_in_batch if num_items_in_batch is not None else out.sums.count)
+        if return_logits if return_logits is not None else labels is None:
+            out.logits = self.logits(hidden)
+        return out
+
+    def _layout(
+        self,
+        embedded: Tensor,
+        given: tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None],
+        is_real: Tensor | None,
+        past: Layout | None,
+    ) -> Layout:
+        sample, branch, block, position = given
+        if sample is not None and branch is not None and block is not None and position is not None:
+            return Layout(sample, branch, block, position)
+        if any(part is not None for part in given):
+            raise ValueError("a layout is sample, branch, block and position together; some of them are missing")
+        rows, length = embedded.shape[:2]
+        if is_real is None:
+            is_real = torch.ones(rows, length, dtype=torch.bool, device=embedded.device)
+        return Layout.causal(is_real[:, -length:] != 0, past)
+
+    def _decode(self, embedded: Tensor, layout: Layout, cache: Cache | None, past: Layout | None) -> Tensor:
+        seen = cache.get_seq_length() if cache is not None else 0
+        if seen != (0 if past is None else past.shape[1]):
+            raise ValueError(f"the cache holds {seen} tokens, `past` is of {0 if past is None else past.shape[1]}")
+        name = choose_attention(self.config.attn, embedded.device.type, torch.is_grad_enabled())
+        if self.language.config._attn_implementation != name:
+            self.language.set_attn_implementation(name)
+        longest = cache.get_max_length() if cache is not None else -1
+        num_keys = longest if longest > 0 else None
+        text = self.config.text_config
+        kinds = set(getattr(text, "layer_types", None) or ())
+        window = getattr(text, "sliding_window", None)
+        if other := kinds - {"full_attention", "sliding_attention"}:
+            raise UserError(f"language models with {', '.join(sorted(other))} layers cannot take a pose block's mask")
+
+        def mask(window: int | None) -> Any:
+            return attention_mask(layout, name, embedded.dtype, past, num_keys, window)
+
+        if "sliding_attention" in kinds:
+            masks: Any = {"full_attention": mask(None), "sliding_attention": mask(window)}
+        else:
+            masks = mask(None if kinds else window)
+        out = self.language.base_model(
+            inputs_embeds=embedded,
+            attention_mask=masks,
+            position_ids=layout.position,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return out.last_hidden_state
+
+    def _sums(self, hidden: Tensor, labels: Tensor, task: Tensor | None, num_tasks: int) -> LossSums:
+        labelled = labels != IGNORE
+        tasks = task[labelled] if task is not None else labels.new_zeros(0)
+        return cross_entropy_sums(
+            self.logits,
+            hidden[labelled],
+            labels[labelled],
+            tasks,
+            num_tasks if task is not None else 0,
+            vocab_size=self.config.text_config.vocab_size,  # type: ignore[union-attr]
+            num_chunks=ZERO3_CHUNKS if is_deepspeed_zero3_enabled() else None,
+        )
+
+
+AutoConfig.register(LlmPoseConfig.model_type, LlmPoseConfig)
+AutoModel.register(LlmPoseConfig, LlmPoseForConditionalGeneration)
+AutoModelForImageTextToText.register(LlmPoseConfig, LlmPoseForConditionalGeneration)

@@ -7,7 +7,7 @@ with the number.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import roma
@@ -65,7 +65,8 @@ class JointProtocol:
 
 def similarity_align(moving: Tensor, fixed: Tensor, weights: Tensor | None = None) -> Tensor:
     """Move `moving` (B, J, 3) onto `fixed` by rotation (never a reflection), scale and shift: `s R x + t`."""
-    rotation, shift, scale = roma.rigid_points_registration(moving, fixed, weights=weights, compute_scaling=True)
+    found = roma.rigid_points_registration(moving, fixed, weights=weights, compute_scaling=True)
+    rotation, shift, scale = cast(tuple[Tensor, Tensor, Tensor], found)
     return scale[..., None, None] * (moving @ rotation.mT) + shift[..., None, :]
 
 

@@ -123,7 +123,7 @@ class KeypointAP(Metric[ImageRow]):
             if not found:
                 return dict.fromkeys(AP_NAMES, 0.0)
             evaluator = COCOeval_faster(
-                coco, coco.loadRes(found), "keypoints", kpt_oks_sigmas=self.sigmas, print_function=_quiet
+                coco, coco.loadRes(found), "keypoints", kpt_oks_sigmas=self.sigmas.tolist(), print_function=_quiet
             )
             evaluator.evaluate()
             evaluator.accumulate()

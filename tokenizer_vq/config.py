@@ -1,5 +1,7 @@
 """Every number of a pose tokenizer. `num_pose_tokens`, `codebook_size` and friends live here and nowhere else."""
 
+import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from transformers import PretrainedConfig
@@ -15,15 +17,35 @@ BODY_PARTS: dict[str, tuple[int, ...]] = {
 }
 """The 22 joints of a pose (SMPL order) by part of the body."""
 
+PARENTS: tuple[int, ...] = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19)
+"""The joint that each of the 22 joints hangs on."""
+
+PART_SHARES: dict[str, float] = {
+    "root": 3.0,
+    "torso": 3.0,
+    "head": 2.0,
+    "left_leg": 3.0,
+    "right_leg": 3.0,
+    "left_arm": 4.0,
+    "right_arm": 4.0,
+}
+"""How a number of tokens is divided among the parts when a config does not say."""
+
+
+Rot6dLayout = Literal["columns", "rows"]
+"""A rotation's first two columns one after the other, or its first two rows."""
+
 
 class PoseTokenizerConfig(PretrainedConfig):
     """Sizes of a pose tokenizer.
 
-    design      "conv": one-dimensional convolutions over the joints (UniPose §3.1, as TokenHMR's);
-                "parts": every token belongs to one part of the body (our default, see tokenizer_vq/parts.py).
-    quantizer   "ema": one codebook of moving averages; "residual": `num_residual` codebooks in turn, every code of each
-                codebook a token of its own; "fsq": a fixed grid, no codebook to learn.
-    fsq_levels  of the grid; their product is the codebook size. Empty: chosen for codebook_size.
+    design         "conv": one-dimensional convolutions over the joints (UniPose §3.1, after TokenHMR);
+                   "parts": every token belongs to one part of the body (our default, tokenizer_vq/parts.py).
+    quantizer      "ema": one codebook of moving averages; "fsq": a fixed grid, no codebook to learn;
+                   "residual": `num_residual` codebooks in turn, every code of each a token of its own.
+    codebook_size  with "fsq", the product of fsq_levels; where those are empty, they are chosen for it.
+    code_width     channels of one code; null is one per fsq level, else 256.
+    part_tokens    tokens of each part ("parts" only); null divides num_pose_tokens by PART_SHARES.
     """
 
     model_type = "pose_tokenizer"
@@ -34,24 +56,32 @@ class PoseTokenizerConfig(PretrainedConfig):
         num_pose_tokens: int = 40,
         codebook_size: int = 2048,
         hidden_size: int = 256,
-        code_width: int = 256,
+        code_width: int | None = None,
         num_layers: int = 2,
         quantizer: Literal["ema", "fsq", "residual"] = "fsq",
-        fsq_levels: tuple[int, ...] = (),
+        fsq_levels: Sequence[int] = (),
         num_residual: int = 1,
         ema_decay: float = 0.99,
         dead_code_threshold: float = 1.0,
         dilation_growth: int = 3,
         num_joints: int = 22,
-        rot6d_layout: Literal["columns", "rows"] = "columns",
+        rot6d_layout: Rot6dLayout = "columns",
         part_tokens: dict[str, int] | None = None,
         **kwargs: Any,
     ) -> None:
+        if quantizer == "fsq":
+            fsq_levels = list(fsq_levels) or levels_for(codebook_size)
+            if math.prod(fsq_levels) != codebook_size:
+                raise ValueError(f"fsq_levels {fsq_levels} make {math.prod(fsq_levels)} codes, not {codebook_size}")
+        if part_tokens is not None and sum(part_tokens.values()) != num_pose_tokens:
+            raise ValueError(f"part_tokens add up to {sum(part_tokens.values())}, num_pose_tokens is {num_pose_tokens}")
+        if design == "parts" and num_joints != 22:
+            raise ValueError(f"the parts design is for 22 joints, not {num_joints}")
         self.design = design
         self.num_pose_tokens = num_pose_tokens
         self.codebook_size = codebook_size
         self.hidden_size = hidden_size
-        self.code_width = code_width
+        self.code_width = code_width or (len(fsq_levels) if quantizer == "fsq" else 256)
         self.num_layers = num_layers
         self.quantizer = quantizer
         self.fsq_levels = list(fsq_levels)
@@ -60,6 +90,39 @@ class PoseTokenizerConfig(PretrainedConfig):
         self.dead_code_threshold = dead_code_threshold
         self.dilation_growth = dilation_growth
         self.num_joints = num_joints
-        self.rot6d_layout = rot6d_layout
-        self.part_tokens = part_tokens
+        self.rot6d_layout: Rot6dLayout = rot6d_layout
+        self.part_tokens = part_tokens or (divide_tokens(num_pose_tokens) if design == "parts" else None)
         super().__init__(**kwargs)
+
+    @property
+    def latent_length(self) -> int:
+        """Vectors that the encoder makes of a pose; each becomes num_residual tokens with "residual", else one."""
+        per_vector = self.num_residual if self.quantizer == "residual" else 1
+        if self.num_pose_tokens % per_vector:
+            raise ValueError(f"num_pose_tokens {self.num_pose_tokens} is not a multiple of num_residual {per_vector}")
+        return self.num_pose_tokens // per_vector
+
+
+def levels_for(codebook_size: int) -> list[int]:
+    """A grid with so many points: eights, and one smaller power of two: 2048 -> [8, 8, 8, 4]."""
+    bits = codebook_size.bit_length() - 1
+    if codebook_size != 1 << bits or bits < 2:
+        raise ValueError(f"codebook_size {codebook_size} is no power of two of at least 4: give fsq_levels")
+    if bits % 3 == 1:  # two fours waste less than a grid direction with two points
+        return [8] * ((bits - 4) // 3) + [4, 4]
+    return [8] * (bits // 3) + ([4] if bits % 3 else [])
+
+
+def divide_tokens(num_pose_tokens: int) -> dict[str, int]:
+    """Tokens per part: at least one each, the rest by PART_SHARES (largest remainders)."""
+    if num_pose_tokens < len(PART_SHARES):
+        raise ValueError(
+            f"{num_pose_tokens} tokens cannot cover {len(PART_SHARES)} body parts; give at least that many"
+        )
+    total = sum(PART_SHARES.values())
+    ideal = {part: num_pose_tokens * share / total for part, share in PART_SHARES.items()}
+    tokens = {part: max(1, int(value)) for part, value in ideal.items()}
+    for _ in range(num_pose_tokens - sum(tokens.values())):
+        neediest = max(ideal, key=lambda part: ideal[part] - tokens[part])
+        tokens[neediest] += 1
+    return tokens

@@ -235,14 +235,17 @@ def _flash_mask(layout: Layout, past: Layout | None) -> Tensor | None:
     return None if packed or bool(real.all()) else real.to(torch.int64)
 
 
-def choose_attention(requested: str, device_type: str, training: bool) -> AttentionName:
+def choose_attention(requested: str, device_type: str, training: bool, *, has_sdpa: bool = True) -> AttentionName:
     """Which implementation runs: the requested one, or the one `auto` stands for.
 
     On CUDA, training rows are long, packed and sparse: flex_attention. Decoding has a new length at every step, for
-    which flex would compile anew, and masks of one line: sdpa. flex_attention has no backward pass on CPU: sdpa.
+    which flex would compile anew, and masks of one line: sdpa. flex_attention has no backward pass on CPU: sdpa there.
+    `has_sdpa` is False for the few language models that transformers runs without it (Gemma 2): eager.
     """
     if requested == "auto":
-        return "flex_attention" if device_type == "cuda" and training else "sdpa"
+        if device_type == "cuda" and training:
+            return "flex_attention"
+        return "sdpa" if has_sdpa else "eager"
     if requested == "flex_attention" and device_type == "cpu" and training:
         raise UserError("flex_attention has no backward pass on CPU; use attn: auto or sdpa")
     names: tuple[AttentionName, ...] = ("eager", "sdpa", "flex_attention", "flash_attention_2")

@@ -268,11 +268,17 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
         seen = cache.get_seq_length() if cache is not None else 0
         if seen != (0 if past is None else past.shape[1]):
             raise ValueError(f"the cache holds {seen} tokens, `past` is of {0 if past is None else past.shape[1]}")
-        name = choose_attention(self.config.attn, embedded.device.type, torch.is_grad_enabled())
+        has_sdpa = bool(self.language._supports_sdpa)
+        name = choose_attention(self.config.attn, embedded.device.type, torch.is_grad_enabled(), has_sdpa=has_sdpa)
         if self.language.config._attn_implementation != name:
             self.language.set_attn_implementation(name)
-        longest = cache.get_max_length() if cache is not None else -1
-        num_keys = longest if longest > 0 else None
+        length = seen + embedded.shape[1]
+        num_keys = cache.get_mask_sizes(embedded.shape[1], 0)[0] if cache is not None else length
+        if cache is not None and any(layer.is_sliding for layer in cache.layers):
+            raise ValueError(
+                "this cache forgets keys outside a sliding window; make it as DynamicCache(), without config"
+            )
+        num_keys = None if num_keys == length else num_keys
         text = self.config.text_config
         kinds = set(getattr(text, "layer_types", None) or ())
         window = getattr(text, "sliding_window", None)

@@ -39,6 +39,8 @@ class Example:
     images: list[Image.Image | np.ndarray] = field(default_factory=list)
     task: str = ""
     record_id: str = ""
+    branch_tasks: tuple[str, ...] = ()
+    """Where its branches are different tasks: the task of branch 1, 2, ..."""
 
     def __len__(self) -> int:
         return len(self.token_ids)

@@ -1,0 +1,102 @@
+"""Examples that begin alike become one example with branches: the image is read once, each question continues it.
+
+    <image> | where is the nose?   0.512 0.200        prefix   branch 1
+    <image> | and the left wrist?  0.311 0.640                 branch 2
+
+Under the rule of attention (llmpose/model/layout.py) a branch sees the prefix and itself, at the positions that it
+would have alone: loss and gradients are those of separate sequences, at a fraction of the tokens.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from llmpose.model.batch import IGNORE, Example
+
+Picture = bytes
+"""A digest of an image's pixels: equal pictures are equal images."""
+
+
+def digest(image: Image.Image | np.ndarray) -> Picture:
+    """What an image is known by, whichever file it came from."""
+    array = np.ascontiguousarray(image)
+    return hashlib.blake2b(array.tobytes(), digest_size=16, salt=repr(array.shape).encode()[:16]).digest()
+
+
+def merge_alike(
+    examples: Sequence[Example], image_id: int, num_image_tokens: int, *, at_least: int = 16
+) -> list[Example]:
+    """Merge the examples that share a prefix of `at_least` tokens; the others stay as they are."""
+    groups: dict[tuple[object, ...], list[Example]] = {}
+    for example in examples:
+        head = example.token_ids[:at_least]
+        seen = -(-int((head == image_id).sum()) // num_image_tokens) if num_image_tokens else 0
+        pictures = tuple(digest(image) for image in example.images[:seen])
+        groups.setdefault((tuple(head.tolist()), pictures), []).append(example)
+    merged: list[Example] = []
+    for group in groups.values():
+        prefix = shared_prefix(group, image_id, num_image_tokens) if len(group) > 1 else 0
+        merged.extend([merge(group, prefix, image_id, num_image_tokens)] if prefix >= at_least else group)
+    return merged
+
+
+def shared_prefix(examples: Sequence[Example], image_id: int, num_image_tokens: int) -> int:
+    """Number of leading tokens that can be read once for all of the examples.
+
+    It ends before the first label (a position that predicts belongs to its continuation), and never inside a pose
+    block or an image. Images count as equal when their pixels are.
+    """
+    first, length = examples[0], min(len(example) for example in examples) - 1
+    for example in examples:
+        free = (example.labels[:length] == IGNORE) & (example.branch[:length] == 0)
+        for name in ("token_ids", "block", "position"):
+            free &= getattr(example, name)[:length] == getattr(first, name)[:length]
+        length = _leading(free)
+    for example in examples:
+        cut = int(example.block[length])
+        if cut > 0:
+            length = min(length, _leading(example.block != cut))
+    is_image = first.token_ids[:length] == image_id
+    for number in range(-(-int(is_image.sum()) // num_image_tokens) if num_image_tokens else 0):
+        begin = int(torch.nonzero(is_image)[number * num_image_tokens])
+        different = len({digest(example.images[number]) for example in examples}) > 1
+        if different or begin + num_image_tokens > length:
+            return begin
+    return length
+
+
+def _leading(true: Tensor) -> int:
+    """How many leading values are true."""
+    return int(true.long().cumprod(0).sum())
+
+
+def merge(examples: Sequence[Example], prefix: int, image_id: int, num_image_tokens: int) -> Example:
+    """The first `prefix` tokens once, then what follows them in each example as a branch of its own."""
+    first = examples[0]
+    prefix_images = int((first.token_ids[:prefix] == image_id).sum()) // max(num_image_tokens, 1)
+    prefix_blocks = int(first.block[:prefix].max()) if prefix else 0
+    parts: dict[str, list[Tensor]] = {
+        name: [getattr(first, name)[:prefix]] for name in ("token_ids", "labels", "branch", "block", "position")
+    }
+    images, blocks = list(first.images[:prefix_images]), prefix_blocks
+    for number, example in enumerate(examples, start=1):
+        assert not example.branch.any(), "branches of branches are not expressible"
+        block = example.block[prefix:]
+        parts["block"].append(torch.where(block > 0, block - prefix_blocks + blocks, 0))
+        parts["branch"].append(torch.full_like(block, number))
+        for name in ("token_ids", "labels", "position"):
+            parts[name].append(getattr(example, name)[prefix:])
+        blocks += max(int(block.max()) - prefix_blocks, 0)
+        images.extend(example.images[prefix_images:])
+    return replace(
+        first,
+        **{name: torch.cat(columns) for name, columns in parts.items()},
+        images=images,
+        record_id=", ".join(dict.fromkeys(example.record_id for example in examples)),
+        branch_tasks=tuple(example.task for example in examples),
+    )

@@ -54,6 +54,18 @@ class Row:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Headline:
+    """The one number of a table that a summary shows: first "ours" row, and the rows that stand for baseline and
+    chance.
+    """
+
+    task: str
+    metric: str
+    baseline: str = ""
+    chance: str = ""
+
+
 @dataclass
 class Table:
     name: str
@@ -67,6 +79,7 @@ class Table:
     paper_data: str = ""
     """What the published rows were measured on."""
     notes: list[str] = field(default_factory=list)
+    headlines: list[Headline] = field(default_factory=list)
 
     def row(self, method: str) -> Row:
         for row in self.rows:
@@ -83,7 +96,7 @@ class Table:
 
     def sections(self) -> list[tuple[str, list[Row]]]:
         """Rows in the order ours, baselines, published, each group with its title."""
-        groups = [(kind, [row for row in self.rows if row.kind == kind]) for kind in KINDS]
+        groups: list[tuple[RowKind, list[Row]]] = [(kind, [r for r in self.rows if r.kind == kind]) for kind in KINDS]
         return [(self.section_title(kind), rows) for kind, rows in groups if rows]
 
     def section_title(self, kind: RowKind) -> str:
@@ -103,7 +116,9 @@ class Table:
         rows = [
             Row(**{**row, "intervals": {k: tuple(v) for k, v in row["intervals"].items()}}) for row in stored["rows"]
         ]
-        return Table(**{**stored, "columns": [Column(**column) for column in stored["columns"]], "rows": rows})
+        columns = [Column(**column) for column in stored["columns"]]
+        headlines = [Headline(**head) for head in stored.get("headlines", ())]
+        return Table(**{**stored, "columns": columns, "rows": rows, "headlines": headlines})
 
     def to_markdown(self) -> str:
         lines = [f"### {self.title}", ""]

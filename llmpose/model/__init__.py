@@ -1,1 +1,4 @@
-"""The model: vision, prompts, the attention rule, loss, weights. Imports `llmpose.body` and `tokenizer_vq`."""
+"""The model: vision, prompts, the attention rule, loss, adapters, weights. Imports `llmpose.body` and `tokenizer_vq`.
+
+Read in this order: layout (who sees whom), batch (what goes in), config, vision, modeling, loss, adapters, weights.
+"""

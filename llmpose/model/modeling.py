@@ -23,7 +23,7 @@ Shape letters: B rows, T tokens, N images, P cells of an image, C vision width, 
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
+    _tied_weights_keys: ClassVar[dict[str, str]] = {}  # empty, not None: PEFT then looks for those of `language`
     accepts_loss_kwargs = True
 
     def __init__(self, config: LlmPoseConfig) -> None:
@@ -274,7 +275,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             self.language.set_attn_implementation(name)
         length = seen + embedded.shape[1]
         num_keys = cache.get_mask_sizes(embedded.shape[1], 0)[0] if cache is not None else length
-        if cache is not None and any(layer.is_sliding for layer in cache.layers):
+        if cache is not None and any(getattr(layer, "is_sliding", False) for layer in cache.layers):
             raise ValueError(
                 "this cache forgets keys outside a sliding window; make it as DynamicCache(), without config"
             )

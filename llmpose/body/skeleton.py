@@ -39,7 +39,7 @@ class Skeleton:
     links: tuple[tuple[int, int], ...] = ()
     sigmas: tuple[float, ...] | None = None
     """Per keypoint, the spread of annotators that OKS divides by (COCO); None where nobody published any."""
-    descriptions: Mapping[str, str] = field(default_factory=dict)
+    descriptions: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Name -> where it is on the object, one sentence."""
 
     def __post_init__(self) -> None:
@@ -148,7 +148,7 @@ def _built_in(name: str) -> Skeleton:
 
 def _read(path: Path) -> Skeleton:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -1,0 +1,137 @@
+"""The `PairSet`: pairs of poses with texts, and inside it the record set that the pairs name."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from datasets import Dataset
+
+from data.arrow import PAIR_SCHEMA, TableWriter, open_table, pair_from_row, pairs_to_table
+from data.checks import check_pair
+from data.folder import read_manifest, verify_folder, write_folder
+from data.record import PairRecord, Record
+from data.record_set import RecordSet
+from data.rejects import Rejects
+from data.rows import Progress, Rows, Tally, batches
+from llmpose.errors import UserError
+
+_FORM = "llmpose.pairs"
+
+
+class PairSet(Rows):
+    """Pairs of poses with the texts that lead from one to the other."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        records: RecordSet,
+        *,
+        manifest: Mapping[str, Any] | None = None,
+        indices: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(dataset, indices)
+        self.records = records
+        """Where the ids `a` and `b` of the pairs are found."""
+        self.manifest = dict(manifest or {})
+
+    @classmethod
+    def load(cls, path: str | Path, *, image_root: str | Path | None = None, verify: bool = False) -> "PairSet":
+        """Open a folder that `write` made."""
+        path = Path(path)
+        manifest = read_manifest(path, _FORM, "a set of pairs")
+        if verify:
+            verify_folder(path, manifest)
+        return cls(
+            open_table(path / "pairs.arrow"),
+            RecordSet.load(path / "records", image_root=image_root),
+            manifest=manifest,
+        )
+
+    @classmethod
+    def write(
+        cls,
+        path: str | Path,
+        items: Iterable[Record | PairRecord],
+        *,
+        source: str,
+        rejects: Rejects | None = None,
+        overwrite: bool = False,
+        options: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+        **of_records: Any,
+    ) -> "PairSet":
+        """Write pairs and the records that they name, which may come in any order.
+
+        `of_records`: what else `RecordSet.write` takes (image_root, skeletons, images, embed_images).
+        """
+        path, rejects = Path(path), Rejects() if rejects is None else rejects
+        pairs: list[PairRecord] = []
+
+        def records() -> Iterator[Record]:
+            for item in items:
+                if isinstance(item, Record):
+                    yield item
+                else:
+                    pairs.append(item)
+
+        def fill(folder: Path) -> dict[str, Any]:
+            inside = RecordSet.write(
+                folder / "records", records(), source=source, rejects=rejects, progress=progress, **of_records
+            )
+            known = set(inside.column("id"))
+            tally, seen = Tally(), set[str]()
+
+            def accepted() -> Iterator[PairRecord]:
+                for pair in pairs:
+                    reason = check_pair(pair, known.__contains__) or ("id is there twice" if pair.id in seen else None)
+                    if reason is not None:
+                        rejects.add(reason, pair.id)
+                        continue
+                    seen.add(pair.id)
+                    rejects.accepted += 1
+                    tally.add(pair)
+                    yield pair
+
+            with TableWriter(folder / "pairs.arrow", PAIR_SCHEMA) as writer:
+                for batch in batches(accepted()):
+                    writer.write(pairs_to_table(batch))
+            rejects.check(str(path))
+            if not tally.count:
+                raise UserError(f"{path}: no pairs to write ({rejects.summary()})")
+            return {
+                "source": source,
+                "options": dict(options or {}),
+                "num_records": len(inside),
+                **tally.to_json(),
+                "rejects": rejects.to_json(),
+            }
+
+        write_folder(path, _FORM, fill, overwrite=overwrite)
+        return cls.load(path)
+
+    def __getitem__(self, index: int) -> PairRecord:
+        return pair_from_row(self._row(index))
+
+    def __iter__(self) -> Iterator[PairRecord]:
+        return (self[index] for index in range(len(self)))
+
+    def filter(self, *, split: str | None = None, in_sequence: bool | None = None) -> "PairSet":
+        """The pairs of a split, or only those (not) of one motion."""
+        mask = np.ones(len(self), dtype=bool)
+        if split is not None:
+            mask &= pc.equal(self._values("split"), split).to_numpy()
+        if in_sequence is not None:
+            mask &= pc.equal(self._values("in_sequence"), in_sequence).to_numpy()
+        return PairSet(self._dataset, self.records, manifest=self.manifest, indices=self._chosen(mask))
+
+
+def load_set(path: str | Path) -> RecordSet | PairSet:
+    """A record set or a set of pairs, whichever the folder is."""
+    try:
+        return RecordSet.load(path)
+    except UserError as error:
+        if (Path(path) / "pairs.arrow").is_file():
+            return PairSet.load(path)
+        raise error from None

@@ -20,7 +20,8 @@ class VisionEncoderSpec:
     """One vision encoder, and the pixels that it wants to see.
 
     Every image is first made square; an encoder that is narrower than high (a pose ViT of 256 × 192) sees the middle
-    columns of it, as HMR2 and UniPose do.
+    columns of it, as HMR2 and UniPose do. Its map is filled up with zeros at the sides, so that the maps of all
+    encoders lie over the same square.
     """
 
     name: str
@@ -32,7 +33,7 @@ class VisionEncoderSpec:
     width_px: int
     """At most height_px: the middle columns of the square."""
     grid: tuple[int, int]
-    """Rows and columns of its feature map."""
+    """Rows and columns of its feature map over the whole square."""
     width: int
     """Channels of its feature map."""
     layer: int = -1
@@ -53,11 +54,12 @@ class VisionEncoderSpec:
         height, width = _pair(fields.pop("image_size", None) or getattr(config, "image_size", 224))
         if config.model_type.startswith("convnext"):
             stride, channels = 32, config.hidden_sizes[-1]
-            grid = (height // stride, width // stride)
+            grid = (height // stride, height // stride)
         else:
             backbone = getattr(config, "backbone_config", None) or config
             patch_h, patch_w = _pair(backbone.patch_size)
-            grid, channels = (height // patch_h, width // patch_w), backbone.hidden_size
+            assert patch_h == patch_w, "patches are square"
+            grid, channels = (height // patch_h, height // patch_w), backbone.hidden_size
         if config.model_type.startswith(("clip", "siglip")):
             fields.setdefault("mean", CLIP_MEAN if config.model_type.startswith("clip") else (0.5, 0.5, 0.5))
             fields.setdefault("std", CLIP_STD if config.model_type.startswith("clip") else (0.5, 0.5, 0.5))
@@ -70,6 +72,11 @@ class VisionEncoderSpec:
             width=channels,
             **fields,
         )
+
+    @property
+    def columns_seen(self) -> int:
+        """Columns of the grid that the encoder itself looks at."""
+        return self.grid[1] * self.width_px // self.height_px
 
     def encoder_config(self) -> PreTrainedConfig:
         """A fresh configuration object: two live models must never share one."""
@@ -109,6 +116,8 @@ class LlmPoseConfig(PreTrainedConfig):
     pose_attention: Literal["mixed", "causal"] = "mixed"
     """`mixed`: a pose comes out of its queries in one step, attention runs both ways inside it. `causal`: pose tokens
     one by one like words (UniPose's ablation)."""
+    given_poses: Literal["mixed", "causal"] = "mixed"
+    """Attention inside the poses of a question. UniPose's released weights were trained with `causal` here."""
     first_pose_id: int | None = None
     pose_open_id: int | None = None
     pose_close_id: int | None = None

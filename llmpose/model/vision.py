@@ -2,8 +2,9 @@
 
     v = [v_a | v_b] W        v_a CLIP on 336 × 336, v_b a pose ViT on the middle 256 × 192 of 256 × 256
 
-Every encoder's feature map is resized to the grid of the first one. Any vision model of transformers will do: CLIP and
-pose ViT (UniPose), DINOv2 alone (KptLLM++), CLIP alone (KptLLM), CLIP and ConvNeXt (RexSeek).
+Every encoder's feature map is made to lie over the same square and resized to the grid of the first one. Any vision
+model of transformers will do: CLIP and pose ViT (UniPose), DINOv2 alone (KptLLM++), CLIP alone (KptLLM), CLIP and
+ConvNeXt (RexSeek).
 
 Shape letters: N images, C channels of all encoders together, P cells of the first grid, D width of the decoder.
 """
@@ -33,7 +34,7 @@ class VisionEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, C, h, w). Leading tokens that are no patch (class, registers) are left out."""
-        spec, (rows, columns) = self.spec, self.spec.grid
+        spec, rows, columns = self.spec, self.spec.grid[0], self.spec.columns_seen
         pixels = pixels.to(self.model.dtype)
         if self.is_backbone:
             features = self.model(pixels).feature_maps[-1]
@@ -41,10 +42,11 @@ class VisionEncoder(nn.Module):
             features = self.model(pixels).last_hidden_state
         else:
             features = self.model(pixels, output_hidden_states=True).hidden_states[spec.layer]
-        if features.ndim == 4:
-            return features
-        patches = features[:, features.shape[1] - rows * columns :]
-        return patches.transpose(1, 2).unflatten(2, (rows, columns))
+        if features.ndim == 3:
+            patches = features[:, features.shape[1] - rows * columns :]
+            features = patches.transpose(1, 2).unflatten(2, (rows, columns))
+        unseen = spec.grid[1] - columns
+        return F.pad(features, (unseen // 2, unseen - unseen // 2)) if unseen else features
 
 
 class Vision(nn.Module):

@@ -58,7 +58,7 @@ def tiny_config(name: str = "llama", *, vision: bool = True, **fields: Any) -> L
         patch_size=8,
     )
     pose = VitPoseBackboneConfig(
-        hidden_size=12, num_hidden_layers=2, num_attention_heads=2, image_size=[24, 16], patch_size=[8, 8]
+        hidden_size=12, num_hidden_layers=2, num_attention_heads=2, image_size=[24, 8], patch_size=[8, 8]
     )
     encoders = [VisionEncoderSpec.of("clip", clip, layer=-2), VisionEncoderSpec.of("pose", pose)] if vision else []
     text_fields = fields.pop("text", {})
@@ -141,7 +141,7 @@ def random_pixels(count: int, seed: int = 0) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return {
         "clip": torch.randn(count, 3, 16, 16, generator=generator),
-        "pose": torch.randn(count, 3, 24, 16, generator=generator),
+        "pose": torch.randn(count, 3, 24, 8, generator=generator),
     }
 
 

@@ -1,8 +1,8 @@
 """Keypoint prompts: a point in a support image becomes one token of the language model (KptLLM++ §3.2–3.3).
 
-The point is encoded by sines and cosines and an MLP (the encoder), then asks the support image's feature map by cross-attention
-(the extractor), and the answer is projected to the language model's width. The support image itself is never given to the
-language model: its keypoints are.
+The point is encoded by sines and cosines and an MLP (the encoder), then asks the support image's feature map by
+cross-attention (the extractor), and the answer is projected to the language model's width. The support image itself is
+never given to the language model: its keypoints are.
 
 Shapes: B prompts rows, K keypoints per row, S support images (shots), P patches, C vision width, D language width.
 """
@@ -27,10 +27,10 @@ class PromptState(IntEnum):
 
 
 class KeypointPromptEncoder(nn.Module):
-    """Points in [0,1]² to vectors of the vision width: sine-cosine position encoding, then an MLP (KptLLM++ §3.2, Eq. 2).
+    """Points in [0,1]² to vectors of the vision width: sine-cosine position encoding, then an MLP (KptLLM++ §3.2).
 
-    `keypoints_norm` (..., 2) and `state` (...) give (..., C). A point that is absent or padding has a learned vector of its own,
-    whatever its coordinates say.
+    `keypoints_norm` (..., 2) and `state` (...) give (..., C). A point that is absent or padding has a learned vector of
+    its own, whatever its coordinates say.
     """
 
     def __init__(self, width: int, num_frequencies: int = 16) -> None:
@@ -75,10 +75,10 @@ class _CrossAttentionLayer(nn.Module):
 
 
 class PromptFeatureExtractor(nn.Module):
-    """What the support image shows at (and around) each prompt: two cross-attention layers (KptLLM++ §3.3, Eq. 3).
+    """What the support image shows at (and around) each prompt: two cross-attention layers (KptLLM++ §3.3).
 
-    `prompts` (B,K,C), `features` (B,P,C) on a `grid` (rows, columns), gives (B,K,C). Keys carry the encoded centre of their patch,
-    in the same code as the prompts, so that "here" is a matter of equal codes.
+    `prompts` (B,K,C) and `features` (B,P,C) give (B,K,C). Keys carry the encoded centre of their patch (`patch_codes`,
+    (P,C)) in the same code as the prompts, so that "here" is a matter of equal codes.
     """
 
     def __init__(self, width: int, num_layers: int = 2, num_heads: int = 8) -> None:
@@ -93,7 +93,7 @@ class PromptFeatureExtractor(nn.Module):
 
 
 class AveragePooling(nn.Module):
-    """The baseline of the ablation (KptLLM++ Tab. 14): features averaged under a Gaussian around the point, no learning.
+    """The baseline of the ablation (KptLLM++ Tab. 14): features averaged under a Gaussian around the point.
 
     As POMNet pools support features by a heatmap of the keypoint; `sigma` is in patches.
     """
@@ -164,7 +164,7 @@ class KeypointPrompts(nn.Module):
 
 
 class KeypointHead(nn.Module):
-    """KptLLM's position decoding: the hidden state at `<keypoint>` to x, y in [0,1] (KptLLM++ §3.4, Eq. 5)."""
+    """KptLLM's position decoding: the hidden state at `<keypoint>` to x, y in [0,1] (KptLLM++ §3.4)."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -175,6 +175,6 @@ class KeypointHead(nn.Module):
 
 
 def keypoint_l1(predicted_norm: Tensor, target_norm: Tensor, state: Tensor) -> Tensor:
-    """Sum of |x| + |y| errors over the given keypoints; KptLLM adds it to the language loss with λ = 2 (Eq. 7)."""
+    """Sum of |x| + |y| errors over the given keypoints; KptLLM adds it to the language loss with λ = 2 (KptLLM++ §3.6)."""
     given = state == PromptState.GIVEN
     return F.l1_loss(predicted_norm[given], target_norm[given], reduction="sum")

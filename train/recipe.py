@@ -38,7 +38,7 @@ class Source:
     split: str | None = None
     """Only records of this split; null takes all."""
     weight: float = 1.0
-    """Share of this source among the sources; 0 leaves it out."""
+    """How often its records are seen: see data.mix; 0 leaves the source out."""
     limit: int | None = None
     """At most so many records (the first ones of a seeded shuffle)."""
     tasks: dict[str, float] = field(default_factory=dict)
@@ -60,6 +60,8 @@ class Data:
     """Name -> source to train on."""
     eval: dict[str, Source] = field(default_factory=dict)
     """Name -> held-out source."""
+    mix: Literal["records", "shares"] = "records"
+    """records: every record `weight` times per epoch; shares: every example's source is drawn by weight."""
     workers: int = 0
     """Loader processes per training process; 0 loads in the training process itself."""
     max_rejected_share: float = 0.01

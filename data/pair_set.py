@@ -1,6 +1,7 @@
 """The `PairSet`: pairs of poses with texts, and inside it the record set that the pairs name."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,23 +55,24 @@ class PairSet(Rows):
         cls,
         path: str | Path,
         items: Iterable[Record | PairRecord],
+        records: Iterable[Record] = (),
         *,
-        source: str,
+        source: str | None = None,
         rejects: Rejects | None = None,
         overwrite: bool = False,
         options: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
         **of_records: Any,
     ) -> "PairSet":
-        """Write pairs and the records that they name, which may come in any order.
+        """Write pairs and the records that they name: mixed in any order among `items`, or apart in `records`.
 
         `of_records`: what else `RecordSet.write` takes (image_root, skeletons, images, embed_images).
         """
         path, rejects = Path(path), Rejects() if rejects is None else rejects
         pairs: list[PairRecord] = []
 
-        def records() -> Iterator[Record]:
-            for item in items:
+        def sorted_out() -> Iterator[Record]:
+            for item in chain(records, items):
                 if isinstance(item, Record):
                     yield item
                 else:
@@ -78,7 +80,7 @@ class PairSet(Rows):
 
         def fill(folder: Path) -> dict[str, Any]:
             inside = RecordSet.write(
-                folder / "records", records(), source=source, rejects=rejects, progress=progress, **of_records
+                folder / "records", sorted_out(), source=source, rejects=rejects, progress=progress, **of_records
             )
             known = set(inside.column("id"))
             tally, seen = Tally(), set[str]()
@@ -101,7 +103,7 @@ class PairSet(Rows):
             if not tally.count:
                 raise UserError(f"{path}: no pairs to write ({rejects.summary()})")
             return {
-                "source": source,
+                "source": source or tally.sources(),
                 "options": dict(options or {}),
                 "num_records": len(inside),
                 **tally.to_json(),
@@ -116,6 +118,11 @@ class PairSet(Rows):
 
     def __iter__(self) -> Iterator[PairRecord]:
         return (self[index] for index in range(len(self)))
+
+    def both(self, index: int) -> tuple[PairRecord, Record, Record]:
+        """The pair and its two records."""
+        pair = self[index]
+        return pair, self.records.by_id(pair.a), self.records.by_id(pair.b)
 
     def filter(self, *, split: str | None = None, in_sequence: bool | None = None) -> "PairSet":
         """The pairs of a split, or only those (not) of one motion."""

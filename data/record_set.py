@@ -87,7 +87,7 @@ class RecordSet(Rows):
         path: str | Path,
         records: Iterable[Record],
         *,
-        source: str,
+        source: str | None = None,
         options: Mapping[str, Any] | None = None,
         image_root: str | Path | None = None,
         skeletons: Mapping[str, Skeleton] | None = None,
@@ -100,7 +100,8 @@ class RecordSet(Rows):
         """Check records and write them as one folder, whole or not at all.
 
         `rejects` counts what is set aside, here and by the reader; too many, and nothing is written. `embed_images`
-        stores the image files in the rows, so that the folder can travel alone.
+        stores the image files in the rows, so that the folder can travel alone. `source` and `options` say in the
+        manifest where they come from.
         """
         path, rejects = Path(path), Rejects() if rejects is None else rejects
         root = None if image_root is None else Path(image_root).absolute()
@@ -131,7 +132,7 @@ class RecordSet(Rows):
             if not tally.count:
                 raise UserError(f"{path}: no records to write ({rejects.summary()})")
             return {
-                "source": source,
+                "source": source or tally.sources(),
                 "options": dict(options or {}),
                 "image_root": None if root is None or embed_images else str(root),
                 **tally.to_json(),
@@ -153,10 +154,13 @@ class RecordSet(Rows):
     def index_of(self, record_id: str) -> int:
         """The place of a record in this set."""
         if self._places is None:
-            self._places = {name: place for place, name in enumerate(self.column("id"))}
+            self._places = {name: place for place, name in enumerate(self.ids())}
         if record_id not in self._places:
             raise UserError(f"no record {record_id!r} among these {len(self)}")
         return self._places[record_id]
+
+    def ids(self) -> list[str]:
+        return self.column("id")
 
     def by_id(self, record_id: str) -> Record:
         return self[self.index_of(record_id)]
@@ -183,9 +187,9 @@ class RecordSet(Rows):
     def _valid(self, name: str) -> np.ndarray:
         return self._values(name).is_valid().to_numpy()
 
-    def poses(self) -> np.ndarray:
-        """(N, 22, 3, 3) float32 of every record here; mapped, not copied, where the table is in one piece."""
-        return self._fixed("pose_rotmat")
+    def poses(self, indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """(N, 22, 3, 3) float32 of every record here, or of some; mapped, not copied, where the table is one piece."""
+        return (self if indices is None else self.select(indices))._fixed("pose_rotmat")
 
     def betas(self) -> np.ndarray:
         """(N, 10) float32 of every record here."""

@@ -59,12 +59,14 @@ class Tally:
 
     def __init__(self) -> None:
         self.count = 0
+        self._sources: Counter[str] = Counter()
         self._splits: Counter[str] = Counter()
         self._fields: Counter[str] = Counter()
         self._skeletons: Counter[str] = Counter()
 
     def add(self, record: Record | PairRecord) -> None:
         self.count += 1
+        self._sources[record.source] += 1
         self._splits[record.split] += 1
         known = vars(record)
         self._fields.update(name for name, value in known.items() if value is not None and name != "image_root")
@@ -72,6 +74,10 @@ class Tally:
         self._fields.subtract(name for name in ("texts", "attributes") if not known[name])
         if isinstance(record, Record) and record.skeleton is not None:
             self._skeletons[record.skeleton] += 1
+
+    def sources(self) -> str:
+        """'coco, mpii': where the records say they come from."""
+        return ", ".join(sorted(self._sources))
 
     def to_json(self) -> dict[str, Any]:
         return {

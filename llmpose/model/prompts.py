@@ -27,7 +27,7 @@ class PromptState(IntEnum):
 
 
 class KeypointPromptEncoder(nn.Module):
-    """Points in [0,1]² to vectors of the vision width: sine-cosine position encoding, then an MLP (KptLLM++ §3.2).
+    """Points in [0,1]² to vectors of the vision width: sine-cosine encoding, then an MLP (KptLLM++ §3.2, Eq. 1).
 
     `keypoints_norm` (..., 2) and `state` (...) give (..., C). A point that is absent or padding has a learned vector of
     its own, whatever its coordinates say.
@@ -75,7 +75,7 @@ class _CrossAttentionLayer(nn.Module):
 
 
 class PromptFeatureExtractor(nn.Module):
-    """What the support image shows at (and around) each prompt: two cross-attention layers (KptLLM++ §3.3).
+    """What the support image shows at (and around) each prompt: two cross-attention layers (KptLLM++ §3.3, Eq. 2).
 
     `prompts` (B,K,C) and `features` (B,P,C) give (B,K,C). Keys carry the encoded centre of their patch (`patch_codes`,
     (P,C)) in the same code as the prompts, so that "here" is a matter of equal codes.
@@ -164,7 +164,7 @@ class KeypointPrompts(nn.Module):
 
 
 class KeypointHead(nn.Module):
-    """KptLLM's position decoding: the hidden state at `<keypoint>` to x, y in [0,1] (KptLLM++ §3.4)."""
+    """KptLLM's position decoding: the hidden state at `<keypoint>` to x, y in [0,1] (KptLLM++ §3.4, Eq. 5)."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -175,6 +175,6 @@ class KeypointHead(nn.Module):
 
 
 def keypoint_l1(predicted_norm: Tensor, target_norm: Tensor, state: Tensor) -> Tensor:
-    """Sum of |x| + |y| errors over the given keypoints; KptLLM adds it to the language loss with λ = 2 (KptLLM++ §3.6)."""
+    """Sum of |x| + |y| errors over the given keypoints; KptLLM adds it to the language loss, λ = 2 (§3.5, Eq. 7)."""
     given = state == PromptState.GIVEN
     return F.l1_loss(predicted_norm[given], target_norm[given], reduction="sum")

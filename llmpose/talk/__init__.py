@@ -7,14 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "Answer": "decoding",
     "Conversation": "conversation",
+    "Decoding": "decoding",
     "ImagePart": "conversation",
     "KeypointPart": "conversation",
     "Part": "conversation",
+    "LlmPoseProcessor": "processing",
     "PosePart": "conversation",
     "TextPart": "conversation",
     "Turn": "conversation",
     "fill_template": "conversation",
+    "generate": "generation",
     "Vocabulary": "vocabulary",
     "add_pose_words": "vocabulary",
     "train_tokenizer": "vocabulary",
@@ -29,6 +33,10 @@ if TYPE_CHECKING:
     from llmpose.talk.conversation import TextPart as TextPart
     from llmpose.talk.conversation import Turn as Turn
     from llmpose.talk.conversation import fill_template as fill_template
+    from llmpose.talk.decoding import Answer as Answer
+    from llmpose.talk.decoding import Decoding as Decoding
+    from llmpose.talk.generation import generate as generate
+    from llmpose.talk.processing import LlmPoseProcessor as LlmPoseProcessor
     from llmpose.talk.vocabulary import Vocabulary as Vocabulary
     from llmpose.talk.vocabulary import add_pose_words as add_pose_words
     from llmpose.talk.vocabulary import train_tokenizer as train_tokenizer

@@ -10,7 +10,7 @@ They can be added to any tokenizer of transformers; pose tokens lie in one run o
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, overload
+from typing import Any, cast, overload
 
 from torch import Tensor
 from transformers import AddedToken, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -41,8 +41,9 @@ class Vocabulary:
     """Rows that the embedding and the head need at least: the largest id + 1."""
 
     @staticmethod
-    def of(tokenizer: PreTrainedTokenizerBase) -> "Vocabulary":
+    def of(extended: PreTrainedTokenizerBase) -> "Vocabulary":
         """Read the ids from a tokenizer that `add_pose_words` has extended."""
+        tokenizer = cast(Any, extended)
         known = tokenizer.get_added_vocab()
         if missing := [word for word in (*MARKS, pose_word(0)) if word not in known]:
             raise UserError(f"the tokenizer lacks {', '.join(missing)}; extend it with llmpose.talk.add_pose_words")
@@ -127,12 +128,13 @@ def pose_word(code: int) -> str:
     return f"<pose_{code}>"
 
 
-def add_pose_words(tokenizer: PreTrainedTokenizerBase, codebook_size: int) -> Vocabulary:
+def add_pose_words(given: PreTrainedTokenizerBase, codebook_size: int) -> Vocabulary:
     """Add the marks and `codebook_size` pose tokens to a tokenizer (in place), and a chat template if it has none.
 
     Words that are there already keep their ids, so calling it twice changes nothing; a tokenizer that was extended for
     another codebook is an error. Afterwards the model's tables need `vocabulary.size` rows.
     """
+    tokenizer = cast(Any, given)
     known = tokenizer.get_added_vocab()
     if pose_word(0) in known:
         vocabulary = Vocabulary.of(tokenizer)

@@ -1,0 +1,214 @@
+"""A conversation to tokens, turn by turn: the template's words, people's words, images, poses, answers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from llmpose.body.pose import NUM_JOINTS
+from llmpose.errors import UserError
+from llmpose.model.batch import Example
+from llmpose.talk.conversation import Conversation, ImagePart, KeypointPart, Part, PosePart, Role, TextPart
+from llmpose.talk.images import read_image
+from llmpose.talk.row import RowWriter
+from llmpose.talk.template import ChatTemplate
+from llmpose.talk.text import TextTokens
+from llmpose.talk.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from llmpose.talk.conversation import ImageSource
+
+Place = tuple[int, int]
+"""Which turn, and which part of it, both from 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """All that is fixed about how a model's conversations are written."""
+
+    words: Vocabulary
+    template: ChatTemplate
+    text: TextTokens
+    num_image_tokens: int
+    num_pose_tokens: int
+    causal_poses: bool
+    context_length: int | None
+
+    @cached_property
+    def template_end_id(self) -> int | None:
+        """The mark with which the chat template itself ends an answer."""
+        return self.text.end_id(self.template.end_word())
+
+    @cached_property
+    def end_id(self) -> int:
+        end_id = self.template_end_id
+        return self.words.end_id if end_id is None else end_id
+
+    @cached_property
+    def lead(self) -> str:
+        """The spaces that the template puts before an answer; they belong to the answer's first word."""
+        return self.template.frame(("user", "assistant")).leads[1]
+
+    def example(
+        self,
+        conversation: Conversation,
+        codes: Mapping[Place, tuple[int, ...]],
+        *,
+        train: bool,
+        read: Callable[["ImageSource"], Image.Image] = read_image,
+    ) -> Example:
+        """`train`: the last turn is an answer, all answers are labelled. Else a prompt, to where an answer begins."""
+        turns = conversation.turns
+        if not turns:
+            raise UserError("the conversation is empty; it takes at least one turn of the user's")
+        if train != conversation.ends_with_answer:
+            wanted = "training needs an answer at the end" if train else "a prompt ends with the user's turn"
+            raise UserError(f"the last turn (turn {len(turns)}) is the {turns[-1].role}'s; {wanted}")
+        row = _Writing(self, conversation, codes, train, read)
+        for index in range(len(turns)):
+            row.turn(index)
+        if not train:
+            row.flush(row.literals[len(turns)])
+            row.ends.append(len(row.row))
+        self._check_length(row, conversation)
+        return row.row.example(images=row.images, task=conversation.task, record_id=conversation.record_id)
+
+    def _check_length(self, writing: "_Writing", conversation: Conversation) -> None:
+        taken, ends = len(writing.row), writing.ends
+        if self.context_length is None or taken <= self.context_length:
+            return
+        sizes = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+        longest = max(range(len(sizes)), key=sizes.__getitem__)
+        record = f"record {conversation.record_id}: " if conversation.record_id else ""
+        raise UserError(
+            f"{record}the conversation takes {taken} tokens, the model reads {self.context_length}; turn {longest + 1} "
+            f"alone takes {sizes[longest]}; shorten it, or begin anew with fewer turns, images or poses"
+        )
+
+
+@dataclass
+class _Writing:
+    """One conversation on its way into one row."""
+
+    rules: Encoding
+    conversation: Conversation
+    codes: Mapping[Place, tuple[int, ...]]
+    train: bool
+    read: Callable[["ImageSource"], Image.Image]
+    images: list[Any] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    """Where each turn ends in the row."""
+    pending: list[tuple[str, bool]] = field(default_factory=list)
+    """Text that is not yet tokenised, since words may span the template and what follows it; True: the template's."""
+
+    def __post_init__(self) -> None:
+        self.row = RowWriter(self.rules.words, causal_poses=self.rules.causal_poses)
+        turns, system = self.conversation.turns, self.conversation.system
+        roles: tuple[Role, ...] = tuple(turn.role for turn in turns)
+        frame = self.rules.template.frame(roles if self.train else (*roles, "assistant"), has_system=bool(system))
+        self.literals, self.leads = list(frame.literals), list(frame.leads)
+        if system:
+            self.pending = [(self.literals.pop(0), True), (system, False)]
+            self.leads.pop(0)
+
+    def flush(self, literal: str = "") -> None:
+        self.row.given(self.rules.text.run([*self.pending, (literal, True)]))
+        self.pending = []
+
+    def turn(self, index: int) -> None:
+        turn = self.conversation.turns[index]
+        if not any(not isinstance(part, TextPart) or part.text for part in turn.parts):
+            raise UserError(f"turn {index + 1} ({turn.role}) says nothing; it needs at least one word, image or pose")
+        if turn.role == "user":
+            self.pending.append((self.literals[index], True))
+        else:
+            self.flush(self.literals[index])  # what the user said ends here
+            self.ends.append(len(self.row))
+        for item, part in enumerate(turn.parts):
+            try:
+                self._part(part, index, item, answer=turn.role == "assistant")
+            except UserError as error:
+                raise UserError(f"turn {index + 1} ({turn.role}), item {item + 1}: {error}") from error
+        if turn.role == "assistant":
+            self._end_answer(index)
+            self.ends.append(len(self.row))
+
+    def _part(self, part: Part, index: int, item: int, *, answer: bool) -> None:
+        if isinstance(part, TextPart):
+            self._text(part.text, index, item, answer=answer)
+            return
+        self.flush()
+        if isinstance(part, PosePart):
+            codes = self.codes[index, item]
+            if answer and self.train:
+                turns = self.conversation.turns
+                is_last = index == len(turns) - 1 and item == len(turns[index].parts) - 1
+                self.row.answered_pose(codes, is_last=is_last)
+            else:
+                self.row.given_pose(codes)
+        elif isinstance(part, KeypointPart):
+            raise UserError("a keypoint prompt, but this model has no encoder for keypoint prompts")
+        elif answer:
+            raise UserError("an image in an answer; answers hold text and poses")
+        else:
+            self._image(part)
+
+    def _text(self, text: str, index: int, item: int, *, answer: bool) -> None:
+        if not text:
+            return
+        if not answer:
+            self.pending.append((text, False))
+            return
+        first = item == 0
+        lead, context = (self.leads[index], self.literals[index]) if first else ("", "")
+        ids = self.rules.text.answer(text, lead=lead, context=context)
+        if self.train:
+            self.row.answered(ids)
+        else:
+            self.row.given(ids)
+
+    def _image(self, part: ImagePart) -> None:
+        if not self.rules.num_image_tokens:
+            raise UserError("an image, but this model has no vision encoder")
+        self.images.append(self.read(part.image))
+        self.row.given([self.rules.words.image_id] * self.rules.num_image_tokens)
+
+    def _end_answer(self, index: int) -> None:
+        """The end is predicted; it is written only where another turn follows (as the template's or as ours)."""
+        own_end = self.rules.template_end_id
+        if self.train:
+            self.row.end(self.rules.end_id)
+        if own_end is not None:
+            self.literals[index + 1] = self.literals[index + 1].lstrip(" ")
+        elif index + 2 < len(self.literals):
+            self.row.given([self.rules.words.end_id])
+
+
+def check_codes(codes: tuple[int, ...], rules: Encoding) -> tuple[int, ...]:
+    """Codes that somebody gives must be those of this model's pose tokenizer."""
+    if len(codes) != rules.num_pose_tokens:
+        raise UserError(f"a pose of {len(codes)} codes; a pose of this model has {rules.num_pose_tokens}")
+    if min(codes) < 0 or max(codes) >= rules.words.codebook_size:
+        raise UserError(f"a pose code outside 0 ... {rules.words.codebook_size - 1}; from another pose tokenizer?")
+    return codes
+
+
+def check_rotmat(rotmat: Tensor) -> Tensor:
+    """One pose's rotations, (22, 3, 3), finite."""
+    shape = tuple(rotmat.shape)
+    if len(shape) == 4:
+        raise UserError(f"{shape[0]} poses in one part; give one part for each pose")
+    if len(shape) != 3 or shape[1:] != (3, 3):
+        raise UserError(f"a pose of shape {shape}; expected ({NUM_JOINTS}, 3, 3) rotation matrices")
+    if shape[0] != NUM_JOINTS:
+        raise UserError(
+            f"a pose with {shape[0]} joints; expected {NUM_JOINTS} (the root and 21 body joints, SMPL order); "
+            "leave out the hands, as Pose.from_axis_angle does"
+        )
+    if not bool(torch.isfinite(rotmat).all()):
+        raise UserError("a pose with NaN or infinite rotations")
+    return rotmat.float()

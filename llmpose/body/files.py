@@ -30,7 +30,8 @@ NUM_JOINTS: dict[Kind, int] = {"smpl": 24, "smplh": 52, "smplx": 55}
 _LABEL: dict[Kind, str] = {"smpl": "SMPL", "smplh": "SMPL-H", "smplx": "SMPL-X"}
 _KEYS = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table")
 _HAND_KEYS = ("hands_meanl", "hands_meanr")
-_ASSET = Path(__file__).parent / "assets" / "standin_smpl.npz"
+ASSET = Path(__file__).parent / "assets" / "standin_smpl.npz"
+"""The stand-in: SMPL's keys, and SMPL-H's weights, regressor and hands under the prefix smplh_ (same mesh)."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,12 @@ def read_stand_in(kind: Kind) -> BodyData:
             f"there is no built-in SMPL-X body; put the licensed file at ${ENVIRONMENT}/smplx/SMPLX_NEUTRAL.npz "
             "or use kind='smpl' or 'smplh'"
         )
-    asset = read_npz(_ASSET)
+    asset = read_npz(ASSET)
     prefix = "" if kind == "smpl" else "smplh_"
     arrays: dict[str, Any] = {key: asset[key] for key in ("v_template", "f", "shapedirs")}
-    for key in ("J_regressor", "weights", "kintree_table"):
+    for key in ("J_regressor", "weights", "kintree_table", *(_HAND_KEYS if kind == "smplh" else ())):
         arrays[key] = asset[prefix + key]
-    return _checked(arrays, _ASSET, kind, is_stand_in=True)
+    return _checked(arrays, ASSET, kind, is_stand_in=True)
 
 
 def find_body_file(root: Path, kind: Kind, gender: Gender) -> Path:

@@ -87,7 +87,7 @@ def _layer(data: BodyData) -> torch.nn.Module:
         "kintree_table": np.stack([np.array(data.parents), np.arange(num_joints)]),
     }
     if data.kind != "smpl":
-        # Hands come as rotations, so neither their mean nor their principal components take part; smplx wants them there.
+        # Hands come as rotations: neither their mean nor their components take part, but smplx wants them there.
         for side in "lr":
             arrays[f"hands_mean{side}"], arrays[f"hands_components{side}"] = np.zeros(45), np.eye(45)
     # It prints a warning on every load of a file with ten shapes.
@@ -100,7 +100,7 @@ def _layer(data: BodyData) -> torch.nn.Module:
 
 
 def _smplx_layer(smplx: Any, arrays: dict[str, Any]) -> torch.nn.Module:
-    """SMPL-X can only be read from a file, so it gets one, from checked arrays. Its face landmarks are not used here."""
+    """SMPL-X is only read from a file, so it gets one, of checked arrays. Its face landmarks are not used here."""
     expressions = np.zeros((len(arrays["v_template"]), 3, 10))
     arrays["shapedirs"] = np.concatenate([arrays["shapedirs"], expressions], axis=-1)
     arrays |= {"lmk_faces_idx": np.zeros(51, np.int64), "lmk_bary_coords": np.full((51, 3), 1 / 3)}

@@ -23,7 +23,7 @@ Shape letters: B rows, T tokens, N images, P cells of an image, C vision width, 
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,20 +79,23 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
-    _tied_weights_keys: ClassVar[dict[str, str]] = {}  # empty, not None: PEFT then looks for those of `language`
     accepts_loss_kwargs = True
 
-    def __init__(self, config: LlmPoseConfig) -> None:
+    def __init__(self, config: LlmPoseConfig, language: PreTrainedModel | None = None) -> None:
+        """`language` is taken over as it is, weights and all; without it, one is made as the configuration says."""
         super().__init__(deepcopy(config))  # two live models must not share a sub-configuration
+        if language is not None:
+            self.config.text_config = language.config
         text = self.config.text_config
         assert isinstance(text, PreTrainedConfig)
-        self.language: PreTrainedModel = AutoModelForCausalLM.from_config(text)
+        self.language: PreTrainedModel = language or AutoModelForCausalLM.from_config(text)
         specs = self.config.encoders()
         self.vision = Vision(specs) if specs else None
         width = int(text.hidden_size)  # type: ignore[attr-defined]
         self.projector = Projector(self.config.projector, self.config.vision_width, width) if specs else None
         mixed = self.config.pose_attention == "mixed"
         self.pose_queries = nn.Embedding(self.config.num_pose_tokens, width) if mixed else None
+        self._tied_weights_keys = {}  # empty, not None: PEFT then looks for those of `language`
         self.post_init()
 
     # --- the two tables -----------------------------------------------------------------------------------------------

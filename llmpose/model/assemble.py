@@ -1,0 +1,82 @@
+"""A model from parts: a language model, vision encoders, a vocabulary with pose words. What stage 2 starts from.
+
+The parts keep their weights; what is new (rows of new words, projector, pose queries) starts as `init_rows` and
+transformers' own initialisation say. The result is saved as the base to which adapters of all stages refer.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from llmpose.model.config import LlmPoseConfig, VisionEncoderSpec
+from llmpose.model.modeling import LlmPoseForConditionalGeneration
+
+if TYPE_CHECKING:
+    from llmpose.talk.vocabulary import Vocabulary
+
+
+def assemble(
+    language: PreTrainedModel,
+    vocabulary: "Vocabulary",
+    *,
+    encoders: Sequence[tuple[VisionEncoderSpec, Mapping[str, Tensor] | None]] = (),
+    projector: Literal["linear", "mlp2"] = "linear",
+    num_pose_tokens: int = 80,
+    pose_attention: Literal["mixed", "causal"] = "mixed",
+    attn: str = "auto",
+    seed: int = 0,
+) -> LlmPoseForConditionalGeneration:
+    """Put the parts together.
+
+    Args:
+        language: a decoder-only model with its head. It becomes part of the result; its tables grow to the vocabulary.
+        vocabulary: of the tokenizer, pose words added.
+        encoders: what the model sees with, and the weights of each (None: as initialised).
+        projector, num_pose_tokens, pose_attention, attn: see LlmPoseConfig.
+        seed: of what is new.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        old_rows = int(cast(Any, language.get_input_embeddings()).weight.shape[0])
+        if vocabulary.size > old_rows:
+            language.resize_token_embeddings(vocabulary.size, mean_resizing=False)
+            for table in {
+                id(t): t for t in (language.get_input_embeddings(), language.get_output_embeddings())
+            }.values():
+                init_rows(cast(Any, table).weight, old_rows)
+        config = LlmPoseConfig(
+            text_config=language.config.to_dict(),
+            vision=[spec for spec, _ in encoders],
+            projector=projector,
+            num_pose_tokens=num_pose_tokens,
+            codebook_size=vocabulary.codebook_size,
+            pose_attention=pose_attention,
+            attn=attn,
+            **ids_of(vocabulary),
+        )
+        model = LlmPoseForConditionalGeneration(config, language=language)
+    for spec, weights in encoders:
+        if weights is not None:
+            assert model.vision is not None
+            cast(Any, model.vision.encoders[spec.name]).model.load_state_dict(weights)
+    return cast(Any, model).to(language.dtype)
+
+
+def ids_of(vocabulary: "Vocabulary") -> dict[str, Any]:
+    """The ids that a model's configuration knows."""
+    names = ("first_pose_id", "pose_open_id", "pose_close_id", "pose_query_id", "image_id", "keypoint_id")
+    return {**{name: getattr(vocabulary, name) for name in names}, "pad_token_id": vocabulary.pad_id}
+
+
+@torch.no_grad()
+def init_rows(table: Tensor | nn.Parameter, first: int) -> None:
+    """New rows stand where the old ones stand on average, and differ by a tenth of their spread.
+
+    So no new word is likelier than an old one at the start, and none is lost far from where the model knows its way.
+    """
+    old = table[:first].float()
+    noise = torch.randn(len(table) - first, table.shape[1])
+    table[first:] = (old.mean(0) + 0.1 * old.std(0) * noise.to(old.device)).to(table.dtype)

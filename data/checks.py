@@ -33,9 +33,9 @@ def check_records(
         if reasons[index] is None:
             reasons[index] = (
                 _check_arrays(record, find_skeleton)
-                or _check_places(record)
                 or _check_texts(record.texts)
                 or check_image(record, image_root, images)
+                or _check_places(record)
             )
     return reasons
 
@@ -50,7 +50,7 @@ def check_pair(pair: PairRecord, known: Callable[[str], bool]) -> str | None:
 
 
 def check_image(record: Record, image_root: Path | None, images: ImageCheck) -> str | None:
-    """Look at a record's image as closely as asked."""
+    """Look at a record's image as closely as asked. Fills in its size where the annotation does not say."""
     if images == "none" or record.image is None:
         return None
     path = Path(record.image) if image_root is None else image_root / record.image
@@ -67,8 +67,10 @@ def check_image(record: Record, image_root: Path | None, images: ImageCheck) -> 
                 return "image cut off"
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return "image corrupt"
+    if record.width is None or record.height is None:
+        record.width, record.height = size
     wanted = (record.width, record.height)
-    if None not in wanted and size not in (wanted, wanted[::-1]):
+    if size not in (wanted, wanted[::-1]):
         return "image has another size than its annotation says"
     return None
 

@@ -23,6 +23,8 @@ class Rejects:
     accepted: int = 0
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    left_out: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """What a reader was asked not to take, by reason: said, but no fault of the source."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_share <= 1:
@@ -34,6 +36,10 @@ class Rejects:
         if len(self.examples[reason]) < _EXAMPLES:
             self.examples[reason].append(what)
 
+    def leave_out(self, reason: str, count: int = 1) -> None:
+        """Count what an option or a convention leaves out, such as crowds in COCO."""
+        self.left_out[reason] += count
+
     @property
     def rejected(self) -> int:
         return sum(self.counts.values())
@@ -44,12 +50,13 @@ class Rejects:
         return self.rejected / seen if seen else 0.0
 
     def summary(self) -> str:
-        """'3 of 1200 set aside: 2 image missing (a.jpg, b.jpg), 1 box of zero area (7)'."""
+        """'3 of 1200 set aside: 2 image missing (a.jpg, b.jpg); 1 box of zero area (7)'."""
+        left_out = "".join(f"; left out: {count} {reason}" for reason, count in sorted(self.left_out.items()))
         if not self.rejected:
-            return f"none of {self.accepted} set aside"
+            return f"none of {self.accepted} set aside{left_out}"
         ranked = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
         parts = [f"{count} {reason} ({self._named(reason)})" for reason, count in ranked]
-        return f"{self.rejected} of {self.accepted + self.rejected} set aside: {'; '.join(parts)}"
+        return f"{self.rejected} of {self.accepted + self.rejected} set aside: {'; '.join(parts)}{left_out}"
 
     def _named(self, reason: str) -> str:
         examples = self.examples[reason]
@@ -74,4 +81,5 @@ class Rejects:
                 reason: {"count": count, "examples": self.examples[reason]}
                 for reason, count in sorted(self.counts.items())
             },
+            "left_out": dict(sorted(self.left_out.items())),
         }

@@ -1,1 +1,31 @@
-"""One file per dataset family: reads files in their published layout, yields records in our frames and units."""
+"""One file per dataset family: reads files in their published layout, yields records in our frames and units.
+
+    from data.sources import SOURCES
+    records = SOURCES["amass"].read(root, split="train", rejects=Rejects())
+
+`base.py` says what a source is; every reader is held to its dataset's true layout by a test in tests/data/sources.
+"""
+
+import difflib
+
+from data.sources.amass import AMASS
+from data.sources.base import Source
+from data.sources.coco import COCO
+from data.sources.hmr import HMR
+from data.sources.moyo import MOYO
+from llmpose.errors import BadUsage
+
+SOURCES: dict[str, Source] = {source.name: source for source in (AMASS, MOYO, COCO, HMR)}
+"""Every source by its name, in the order of `llmpose data sources`."""
+
+
+def find_source(name: str) -> Source:
+    """A source by its name; an unknown one gets the nearest suggested."""
+    if name not in SOURCES:
+        close = difflib.get_close_matches(name, SOURCES, n=1, cutoff=0.4)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise BadUsage(f"no source {name!r}{hint} The sources are {', '.join(SOURCES)}")
+    return SOURCES[name]
+
+
+__all__ = ["SOURCES", "Source", "find_source"]

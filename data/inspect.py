@@ -1,0 +1,185 @@
+"""Look into a record set: counts, fields and ranges as tables, and a contact sheet with annotations drawn in."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from data.record import Record
+from data.records import PairSet, RecordSet, load_set
+from llmpose.errors import UserError
+
+Table: TypeAlias = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
+"""Title, header, rows."""
+
+_CELL = 256
+_SAMPLE = 2000
+"""Records looked at for ranges; a bigger set is sampled evenly, and the table says so."""
+
+
+def open_set(path: str | Path, *, split: str | None = None, verify: bool = False) -> RecordSet | PairSet:
+    """A record set or a set of pairs, one split of it where asked."""
+    opened = load_set(path)
+    if verify:
+        opened = type(opened).load(path, verify=True)
+    if split is None:
+        return opened
+    chosen = opened.filter(split=split)
+    if not len(chosen):
+        raise UserError(f"{path}: no split {split!r}; it has {', '.join(opened.manifest['splits'])}")
+    return chosen
+
+
+def tables(opened: RecordSet | PairSet) -> list[Table]:
+    """What `llmpose data inspect` prints."""
+    manifest = opened.manifest
+    rejects = manifest["rejects"]
+    facts = [
+        ("source", str(manifest["source"])),
+        ("pairs" if isinstance(opened, PairSet) else "records", f"{len(opened):,}"),
+        *((f"split {name}", f"{count:,}") for name, count in manifest["splits"].items()),
+        *((f"skeleton {name}", f"{count:,}") for name, count in manifest.get("records_by_skeleton", {}).items()),
+        *((f"option {name}", str(value)) for name, value in manifest["options"].items() if value is not None),
+        ("images from", str(manifest.get("image_root") or "-")),
+        ("set aside", f"{rejects['count']:,} (at most {rejects['max_share']:.1%} allowed)"),
+    ]
+    facts += [(f"  {reason}", _with_examples(entry)) for reason, entry in rejects["reasons"].items()]
+    facts += [(f"left out: {reason}", f"{count:,}") for reason, count in rejects.get("left_out", {}).items()]
+    shown: list[Table] = [("what it is", ("", ""), facts)]
+    if isinstance(opened, PairSet):
+        texts = opened.column("texts")
+        in_sequence = sum(opened.column("in_sequence"))
+        rows = [("texts", f"{len(opened):,}", _words(texts)), ("in sequence", f"{in_sequence:,}", "")]
+        return [*shown, ("pairs", ("field", "pairs", "range"), rows), *tables(opened.records)[1:]]
+    return [*shown, _fields(opened)]
+
+
+def draw_sheet(opened: RecordSet | PairSet, path: Path, *, count: int = 24, seed: int = 0) -> None:
+    """Draw some records, chosen by `seed`, onto one PNG."""
+    from llmpose.body.draw import contact_sheet
+
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(opened))[:count]).tolist()
+    if isinstance(opened, PairSet):
+        pictures, labels = _pair_pictures(opened, chosen), [_text(opened[index].texts) for index in chosen]
+    else:
+        records = [opened[index] for index in chosen]
+        pictures, labels = [picture(record, opened) for record in records], [_label(record) for record in records]
+    sheet = contact_sheet(pictures, labels, columns=6 if isinstance(opened, RecordSet) else 4, cell=_CELL)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    sheet.save(temporary, format="PNG")
+    temporary.replace(path)
+
+
+def picture(record: Record, records: RecordSet) -> Image.Image:
+    """One record drawn: its image with mask, box and keypoints; without an image its pose; without both, grey."""
+    if record.image is None and record.image_bytes is None:
+        if record.pose_rotmat is not None:
+            from llmpose.body.render import render_pose
+
+            return render_pose(record.pose(), size=_CELL)
+        return Image.new("RGB", (_CELL, _CELL), (225, 225, 225))
+    return annotated(record, records)
+
+
+def annotated(record: Record, records: RecordSet) -> Image.Image:
+    """The image with mask, box and keypoints, drawn at the size of the sheet so that lines stay visible."""
+    from llmpose.body.draw import draw_boxes, draw_masks, draw_skeleton
+
+    image = record.load_image()
+    if record.mask_rle is not None and tuple(record.mask_rle["size"]) == (image.height, image.width):
+        image = draw_masks(image, [record.mask_rle])
+    scale = _CELL / max(image.size)
+    image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    if record.box_xyxy_px is not None:
+        image = draw_boxes(image, record.box_xyxy_px[None] * scale, width=2)
+    if record.keypoints is not None and record.skeleton is not None:
+        points = record.keypoints * np.array([scale, scale, 1], dtype=np.float32)
+        image = draw_skeleton(image, points, records.skeleton(record.skeleton), radius=2.5)
+    return image
+
+
+def _pair_pictures(pairs: PairSet, chosen: Sequence[int]) -> list[Image.Image]:
+    """Both poses side by side."""
+    pictures = []
+    for index in chosen:
+        _, a, b = pairs.both(index)
+        both = [picture(record, pairs.records).resize((_CELL, _CELL)) for record in (a, b)]
+        joined = Image.new("RGB", (2 * _CELL, _CELL))
+        for place, image in enumerate(both):
+            joined.paste(image, (place * _CELL, 0))
+        pictures.append(joined)
+    return pictures
+
+
+def _fields(records: RecordSet) -> Table:
+    some = records.select(np.linspace(0, len(records) - 1, min(len(records), _SAMPLE)).astype(np.int64))
+    loaded = list(some)
+    rows = []
+    for name in records.columns:
+        known = [getattr(record, name) for record in loaded if getattr(record, name) is not None]
+        rows.append((name, f"{int(records.has(name).sum()):,}", _range(name, known, loaded)))
+    suffix = f" (ranges from {len(some):,} of {len(records):,})" if len(some) < len(records) else ""
+    return ("fields" + suffix, ("field", "records", "range"), rows)
+
+
+def _range(name: str, values: list[Any], loaded: list[Record]) -> str:
+    if not values:
+        return ""
+    if name in ("width", "height", "frame"):
+        return f"{min(values)} to {max(values)}"
+    if name in ("source", "split", "skeleton"):
+        return ", ".join(sorted(set(values)))
+    if name == "box_xyxy_px":
+        sides = np.stack(values)[:, 2:] - np.stack(values)[:, :2]
+        return f"longest side {sides.max(1).min():.0f} to {sides.max(1).max():.0f} px"
+    if name == "keypoints":
+        shares = [float((points[:, 2] > 0).mean()) for points in values]
+        hidden = sum(int((points[:, 2] == 1).sum()) for points in values)
+        return f"{np.mean(shares):.0%} labelled, {hidden / max(1, sum(len(p) for p in values)):.0%} hidden"
+    if name == "pose_rotmat":
+        import torch
+
+        from llmpose.body.pose import Pose
+
+        poses = Pose(torch.from_numpy(np.stack(values)))
+        upright = float((poses.rotmat[:, 0, 2, 1] > 0.7).float().mean())
+        return f"heading {poses.yaw_deg.min():.0f} to {poses.yaw_deg.max():.0f} degrees, {upright:.0%} upright"
+    if name == "betas":
+        return f"{np.min(values):.1f} to {np.max(values):.1f}"
+    if name == "joints_m":
+        return f"{min(len(joints) for joints in values)} joints, up to {max(np.abs(j).max() for j in values):.1f} m out"
+    if name == "texts":
+        return _words([record.texts for record in loaded if record.texts])
+    if name == "attributes":
+        return ", ".join(sorted({key for value in values for key in value}))
+    if name == "mask_rle":
+        return f"{len(values)} masks"
+    if name == "camera":
+        return ", ".join(sorted({key for value in values for key in value}))
+    if name == "image_bytes":
+        return f"{np.mean([len(value) for value in values]) / 1000:.0f} kB each"
+    return str(values[0])
+
+
+def _words(texts: list[list[str]]) -> str:
+    lengths = [len(text.split()) for some in texts for text in some]
+    each = len(lengths) / max(1, len(texts))
+    return (
+        f"{each:.1f} each, {min(lengths)} to {max(lengths)} words, {np.mean(lengths):.0f} on average" if lengths else ""
+    )
+
+
+def _with_examples(entry: dict[str, Any]) -> str:
+    return f"{entry['count']:,} ({', '.join(entry['examples'])})"
+
+
+def _label(record: Record) -> str:
+    what = record.attributes.get("category") or record.sequence or ""
+    return _text(record.texts) or f"{record.id.rpartition('/')[2]} {what}".strip()
+
+
+def _text(texts: Sequence[str]) -> str:
+    return texts[0] if texts else ""

@@ -1,0 +1,158 @@
+"""Images that stand both in what a model learns from and in what it is tested on, found by name and by content.
+
+Keypoint datasets are made of each other: MP-100 of COCO, AP-10K and others, RefCOCO of COCO. A name is compared without
+folder and ending; the content by the hash of the file's bytes, and where that differs by the hash of a small grey
+version, so that a re-saved or resized copy is found too.
+"""
+
+import hashlib
+import io
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data.records import PairSet, RecordSet, load_set
+from llmpose.errors import UserError
+
+Progress = Callable[[int], None]
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Leak:
+    """One image on both sides."""
+
+    train: str
+    """Record set and image."""
+    test: str
+    how: str
+    """"same name", "same bytes" or "same picture"."""
+
+
+@dataclass
+class LeakReport:
+    """What was compared and what was found."""
+
+    num_train: int
+    num_test: int
+    leaks: list[Leak] = field(default_factory=list)
+    namesakes: int = 0
+    """Images of one name whose contents differ: counted, no leaks."""
+
+    def summary(self) -> str:
+        lines = [
+            f"{self.num_train:,} images to train on, {self.num_test:,} to test on: "
+            + (f"{len(self.leaks):,} stand in both" if self.leaks else "none stands in both")
+            + (f"; {self.namesakes:,} share a name but not their content" if self.namesakes else "")
+        ]
+        lines += [f"  {leak.how}: {leak.train} = {leak.test}" for leak in self.leaks[:_SHOWN]]
+        if len(self.leaks) > _SHOWN:
+            lines.append(f"  … and {len(self.leaks) - _SHOWN:,} more")
+        return "\n".join(lines)
+
+
+def find_leaks(
+    train: Iterable[str | Path | RecordSet],
+    test: Iterable[str | Path | RecordSet],
+    *,
+    train_split: str | None = "train",
+    test_split: str | None = None,
+    content: bool = True,
+    progress: Progress | None = None,
+) -> LeakReport:
+    """Compare the images of these record sets. `content` reads every image once; without it, names decide."""
+    sides = [_images(sets, split) for sets, split in ((train, train_split), (test, test_split))]
+    report = LeakReport(*(len(side) for side in sides))
+    if content:
+        return _by_content(report, sides[0], sides[1], progress)
+    names = _grouped(sides[0], lambda image: image.stem)
+    for image in sides[1]:
+        report.leaks += [Leak(other.label, image.label, "same name") for other in names.get(image.stem, ())[:1]]
+    return report
+
+
+@dataclass(frozen=True)
+class _Image:
+    label: str
+    stem: str
+    path: Path | None
+    data: bytes | None
+
+    def read(self) -> bytes:
+        if self.data is not None:
+            return self.data
+        assert self.path is not None
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: cannot be read ({error.strerror}); pass --no-content to compare names only"
+            ) from None
+
+
+def _by_content(report: LeakReport, train: list[_Image], test: list[_Image], progress: Progress | None) -> LeakReport:
+    by_bytes: dict[str, _Image] = {}
+    by_picture: dict[bytes, _Image] = {}
+    names = _grouped(train, lambda image: image.stem)
+    for image in train:
+        exact, picture = _hashes(image)
+        by_bytes.setdefault(exact, image)
+        by_picture.setdefault(picture, image)
+        if progress is not None:
+            progress(1)
+    for image in test:
+        exact, picture = _hashes(image)
+        if exact in by_bytes:
+            report.leaks.append(Leak(by_bytes[exact].label, image.label, "same bytes"))
+        elif picture in by_picture:
+            report.leaks.append(Leak(by_picture[picture].label, image.label, "same picture"))
+        elif image.stem in names:
+            report.namesakes += 1
+        if progress is not None:
+            progress(1)
+    return report
+
+
+def _hashes(image: _Image) -> tuple[str, bytes]:
+    """Of the bytes; and of the picture's gradients at 17 x 16 (a difference hash of 256 bits), which compression and
+    scaling hardly move. Two pictures of one scene differ in many of its bits, so equality is a strict test."""
+    data = image.read()
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            small = np.asarray(opened.convert("L").resize((17, 16), Image.Resampling.BOX), dtype=np.int16)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{image.label}: not a readable image ({error})") from None
+    # Flat regions would flip with the last bit of compression noise; a small step is no gradient.
+    return hashlib.sha256(data).hexdigest(), np.packbits(np.diff(small, axis=1) > 4).tobytes()
+
+
+def _images(sets: Iterable[str | Path | RecordSet], split: str | None) -> list[_Image]:
+    """Every image of these sets once."""
+    found: dict[str, _Image] = {}
+    for given in sets:
+        opened = given if isinstance(given, RecordSet) else load_set(given)
+        name = str(opened.manifest.get("source", "records")) if isinstance(given, RecordSet) else str(given)
+        records = opened.records if isinstance(opened, PairSet) else opened
+        chosen = records if split is None else records.filter(split=split)
+        chosen = chosen.filter(has="image")
+        paths, embedded = chosen.column("image"), chosen.has("image_bytes")
+        for index, path in enumerate(paths):
+            label = f"{name}: {path or chosen.column('id')[index]}"
+            if label in found:
+                continue
+            data = chosen[index].image_bytes if embedded[index] else None
+            full = None if data is not None or path is None else (chosen.image_root or Path()) / path
+            found[label] = _Image(label, Path(path).stem if path else "", full, data)
+    return list(found.values())
+
+
+def _grouped(images: Sequence[_Image], key: Callable[[_Image], str]) -> dict[str, list[_Image]]:
+    groups: dict[str, list[_Image]] = defaultdict(list)
+    for image in images:
+        groups[key(image)].append(image)
+    return groups

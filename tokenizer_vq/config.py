@@ -114,7 +114,7 @@ def levels_for(codebook_size: int) -> list[int]:
 
 
 def divide_tokens(num_pose_tokens: int) -> dict[str, int]:
-    """Tokens per part: at least one each, the rest by PART_SHARES (largest remainders)."""
+    """Tokens per part: at least one each, the rest by PART_SHARES (largest remainders), left as right."""
     if num_pose_tokens < len(PART_SHARES):
         raise ValueError(
             f"{num_pose_tokens} tokens cannot cover {len(PART_SHARES)} body parts; give at least that many"
@@ -122,7 +122,9 @@ def divide_tokens(num_pose_tokens: int) -> dict[str, int]:
     total = sum(PART_SHARES.values())
     ideal = {part: num_pose_tokens * share / total for part, share in PART_SHARES.items()}
     tokens = {part: max(1, int(value)) for part, value in ideal.items()}
-    for _ in range(num_pose_tokens - sum(tokens.values())):
-        neediest = max(ideal, key=lambda part: ideal[part] - tokens[part])
-        tokens[neediest] += 1
+    sides = [("root",), ("torso",), ("head",), ("left_leg", "right_leg"), ("left_arm", "right_arm")]
+    while left := num_pose_tokens - sum(tokens.values()):
+        able = [parts for parts in sides if len(parts) <= left]
+        neediest = max(able, key=lambda parts: ideal[parts[0]] - tokens[parts[0]])
+        tokens.update({part: tokens[part] + 1 for part in neediest})
     return tokens

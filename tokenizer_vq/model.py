@@ -74,7 +74,9 @@ class PoseTokenizer(PreTrainedModel):
         """(B, 22, 3, 3) -> codes (B, num_pose_tokens), int64."""
         was_training = self.training
         self.quantizer.eval()  # a codebook of moving averages must not move because somebody looked
-        codes = self.quantizer(self.latents(rotmat)).codes
+        latents = self.latents(rotmat)
+        with torch.autocast(rotmat.device.type, enabled=False):
+            codes = self.quantizer(latents).codes
         self.quantizer.train(was_training)
         return codes
 

@@ -1,6 +1,6 @@
 """Stage 1: the pose tokenizer learns to give poses back (UniPose §3.1, suppl. §B.1, C.2)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -288,6 +288,3 @@ def _save(model: nn.Module, folder: Path) -> None:
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-__all__: Sequence[str] = ("RECIPES", "TokenizerRecipe", "build", "evaluate", "reconstruction_errors")

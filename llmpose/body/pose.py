@@ -23,6 +23,7 @@ import roma
 import torch
 from torch import Tensor
 
+from llmpose.body.rotations import Rot6dLayout, rot6d_to_rotmat, rotation_error, rotmat_to_rot6d
 from llmpose.errors import UserError
 
 JOINT_NAMES: tuple[str, ...] = (
@@ -71,14 +72,6 @@ _TO_WORLD: dict[str, tuple[tuple[float, float, float], ...]] = {
     "camera": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
     "y-up": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
 }
-
-Rot6dLayout: TypeAlias = Literal["columns", "interleaved", "rows"]
-"""How six numbers hold two vectors of a matrix R.
-
-columns      [R00 R10 R20 | R01 R11 R21]   first column, then second (4D-Humans, TokenHMR; ours)
-interleaved  [R00 R01 | R10 R11 | R20 R21] the 3x2 left part, row by row (VPoser, SPIN)
-rows         [R00 R01 R02 | R10 R11 R12]   first row, then second (pytorch3d)
-"""
 
 ArrayLike: TypeAlias = Tensor | np.ndarray | Sequence[Any]
 
@@ -160,6 +153,10 @@ class Pose:
             return torch.stack(values) if all(value is not None for value in values) else None
 
         return cls(torch.stack([pose.rotmat for pose in poses]), gather("betas"), gather("trans_m"))
+
+    def flat(self) -> "Pose":
+        """All poses in one leading dimension; a single pose becomes a batch of one."""
+        return self._map(lambda value: value.reshape(-1, *value.shape[len(self.batch_shape) :]))
 
     def to(self, device: torch.device | str) -> "Pose":
         return self._map(lambda value: value.to(device))
@@ -327,35 +324,10 @@ class Pose:
         return load_pose(Path(path), frame=frame, axes=axes)
 
 
-def rot6d_to_rotmat(rot6d: Tensor, *, layout: Rot6dLayout = "columns") -> Tensor:
-    """(..., 6) -> (..., 3, 3) by Gram-Schmidt (Zhou et al. 2019, Eq. 15)."""
-    if layout == "interleaved":
-        pair = rot6d.unflatten(-1, (3, 2))
-    else:
-        pair = rot6d.unflatten(-1, (2, 3)).transpose(-1, -2)
-    rotmat = roma.special_gramschmidt(pair)
-    return rotmat.transpose(-1, -2) if layout == "rows" else rotmat
-
-
-def rotmat_to_rot6d(rotmat: Tensor, *, layout: Rot6dLayout = "columns") -> Tensor:
-    """(..., 3, 3) -> (..., 6)."""
-    if layout == "rows":
-        return rotmat[..., :2, :].flatten(-2)
-    pair = rotmat[..., :2]
-    return (pair if layout == "interleaved" else pair.transpose(-1, -2)).flatten(-2)
-
-
 def geodesic_deg(a: "Pose | Tensor", b: "Pose | Tensor") -> Tensor:
     """Angle in degrees between rotations (..., 3, 3); for two poses one angle per joint (..., 22)."""
     a, b = (value.rotmat if isinstance(value, Pose) else value for value in (a, b))
     return torch.rad2deg(roma.rotmat_geodesic_distance(a, b))
-
-
-def rotation_error(rotmat: Tensor) -> Tensor:
-    """(...) how far (..., 3, 3) matrices are from rotations: largest of |R^T R - I| and |det R - 1|."""
-    gram = rotmat.transpose(-1, -2) @ rotmat
-    off = (gram - torch.eye(3, dtype=rotmat.dtype, device=rotmat.device)).abs().amax((-1, -2))
-    return torch.maximum(off, (torch.linalg.det(rotmat) - 1).abs())
 
 
 def export_mesh(path: str | Path, vertices_m: Tensor | np.ndarray, faces: Tensor | np.ndarray, **options: Any) -> None:

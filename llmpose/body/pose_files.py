@@ -147,7 +147,7 @@ def _build(make: Callable[[], Pose], path: Path) -> Pose:
 
 
 def _to_json(pose: Pose) -> dict[str, Any]:
-    flat = pose if len(pose.batch_shape) == 1 else Pose(*_flattened(pose))
+    flat = pose.flat()
     entries = []
     for one in (flat[index] for index in range(len(flat))):
         axis_angle = [[round(value, 8) for value in vector] for vector in one.to_axis_angle().tolist()]
@@ -158,15 +158,6 @@ def _to_json(pose: Pose) -> dict[str, Any]:
             entry["trans_m"] = one.trans_m.tolist()
         entries.append(entry)
     return {"format": _FORMAT, "axes": "world: z up", "batch_shape": list(pose.batch_shape), "poses": entries}
-
-
-def _flattened(pose: Pose) -> tuple[Any, Any, Any]:
-    count = pose.batch_shape.numel()
-    return (
-        pose.rotmat.reshape(count, *pose.rotmat.shape[-3:]),
-        None if pose.betas is None else pose.betas.reshape(count, -1),
-        None if pose.trans_m is None else pose.trans_m.reshape(count, 3),
-    )
 
 
 def _from_json(path: Path) -> Pose:

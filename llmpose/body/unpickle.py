@@ -20,25 +20,33 @@ from llmpose.errors import UserError
 
 def load_arrays(path: Path) -> dict[str, Any]:
     """The dictionary in a pickle file, chumpy and sparse matrices turned into plain arrays."""
+    content = load_pickle(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds a {type(content).__name__}, expected a dictionary of arrays")
+    return content
+
+
+def load_pickle(path: Path) -> Any:
+    """What a pickle file holds, as data; a dictionary's keys become text and its values plain arrays."""
     try:
         with path.open("rb") as file:
             content = _ArrayUnpickler(file, encoding="latin1").load()
-            found = content if isinstance(content, dict) else None
-            arrays = None if found is None else {str(key): _plain(value) for key, value in found.items()}
+            return (
+                {str(key): _plain(value) for key, value in content.items()}
+                if isinstance(content, dict)
+                else _plain(content)
+            )
     except _Refused as refused:
         raise UserError(
             f"{path}: refused, nothing was run: this pickle asks for {refused}, which has no place in a file of "
             "arrays; get the file again from where it is published"
         ) from None
-    except MemoryError:
+    except (FileNotFoundError, MemoryError):
         raise
     except Exception as error:  # a damaged pickle can fail in any way, and each one means the same to the reader
         raise UserError(
             f"{path}: not a readable pickle ({type(error).__name__}: {error}); it may be cut off"
         ) from error
-    if arrays is None:
-        raise UserError(f"{path}: holds a {type(content).__name__}, expected a dictionary of arrays")
-    return arrays
 
 
 class _Refused(Exception):

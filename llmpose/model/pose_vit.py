@@ -1,0 +1,133 @@
+"""A pose ViT learns to see people: 2D keypoints as heatmaps, and 22 rotations with the root in the viewer's frame.
+
+UniPose takes its second encoder from such a model (TokenHMR's ViT, §3.2 "Visual Processor"): features that know where
+joints are. Here the encoder is transformers' `VitPoseBackbone`; the heads exist to teach it, and are a baseline of
+their own for pose estimation.
+
+Shape letters: B images, P cells, C width, K keypoints, S sub-cells of a heatmap.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub.dataclasses import strict
+from torch import Tensor, nn
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, VitPoseBackbone
+from transformers.configuration_utils import SubConfigSpec
+from transformers.utils.generic import ModelOutput
+
+from llmpose.body.pose import rot6d_to_rotmat, rotmat_to_rot6d
+
+NUM_JOINTS = 22
+
+
+@strict
+class PoseVitConfig(PreTrainedConfig):
+    """Encoder and heads."""
+
+    model_type = "llmpose_pose_vit"
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
+        "backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="vitpose_backbone")
+    }
+
+    backbone_config: dict | PreTrainedConfig | None = None
+    skeleton: str = "coco17"
+    num_keypoints: int = 17
+    heatmap_scale: int = 4
+    """Heatmap cells per side of a feature cell."""
+    decoder_layers: int = 2
+    """Layers in which the joints' queries look at the picture and at each other."""
+
+
+@dataclass
+class PoseVitOutput(ModelOutput):
+    """What is seen."""
+
+    rotmat: Tensor | None = None
+    """(B, 22, 3, 3), root in the viewer's frame."""
+    heatmap_logits: Tensor | None = None
+    """(B, K, rows, columns)."""
+    keypoints_crop: Tensor | None = None
+    """(B, K, 3): x, y as shares of the input's width and height, and how sure the heatmap is."""
+    features: Tensor | None = None
+    """(B, P, C)."""
+
+
+class PoseVit(PreTrainedModel):
+    """Encoder, heatmaps, rotations."""
+
+    config_class = PoseVitConfig
+    config: PoseVitConfig
+    base_model_prefix = ""
+    main_input_name = "pixels"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+
+    def __init__(self, config: PoseVitConfig) -> None:
+        super().__init__(config)
+        inner: Any = config.backbone_config
+        self.backbone = VitPoseBackbone(inner)
+        patch = inner.patch_size if isinstance(inner.patch_size, int) else inner.patch_size[0]
+        self.grid = (inner.image_size[0] // patch, inner.image_size[1] // patch)
+        width, heads = inner.hidden_size, inner.num_attention_heads
+        self.heatmap = nn.Linear(width, config.num_keypoints * config.heatmap_scale**2)
+        self.joint_queries = nn.Embedding(NUM_JOINTS, width)
+        layer = nn.TransformerDecoderLayer(
+            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.decoder = nn.TransformerDecoder(layer, config.decoder_layers, norm=nn.LayerNorm(width))
+        self.rot6d = nn.Linear(width, 6)
+        self.mean_rot6d: Tensor
+        self.register_buffer("mean_rot6d", torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(NUM_JOINTS, 1))
+        self.post_init()
+
+    @torch.no_grad()
+    def start_from_mean(self, rotmat: Tensor) -> None:
+        """The rotations of the average person (N, 22, 3, 3): where estimates begin."""
+        self.mean_rot6d.copy_(rotmat_to_rot6d(rotmat).mean(0))
+
+    def forward(self, pixels: Tensor, **_: Any) -> PoseVitOutput:
+        """pixels (B, 3, H, W) as the encoder wants them."""
+        features = self.backbone(pixels).feature_maps[-1]
+        queries = self.joint_queries(torch.arange(NUM_JOINTS, device=pixels.device)).expand(len(pixels), -1, -1)
+        rot6d = self.rot6d(self.decoder(queries, features)) + self.mean_rot6d
+        scale, (rows, columns) = self.config.heatmap_scale, self.grid
+        heat = self.heatmap(features).unflatten(2, (self.config.num_keypoints, scale, scale))
+        heat = heat.unflatten(1, (rows, columns)).permute(0, 3, 1, 4, 2, 5).flatten(2, 3).flatten(3, 4)
+        return PoseVitOutput(rot6d_to_rotmat(rot6d.float()), heat, expected_points(heat), features)
+
+
+def expected_points(heatmap_logits: Tensor) -> Tensor:
+    """(B, K, rows, columns) to (B, K, 3): the mean of each heatmap around its peak, and the probability there."""
+    rows, columns = heatmap_logits.shape[2:]
+    probability = heatmap_logits.float().flatten(2).softmax(-1)
+    peak = probability.argmax(-1)
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    x, y = x.flatten().to(peak.device), y.flatten().to(peak.device)
+    near = ((x - x[peak][..., None]).abs() <= 2) & ((y - y[peak][..., None]).abs() <= 2)
+    local = probability * near
+    total = local.sum(-1)
+    share_x = (local * (x + 0.5)).sum(-1) / total / columns
+    share_y = (local * (y + 0.5)).sum(-1) / total / rows
+    return torch.stack([share_x, share_y, total], dim=-1)
+
+
+def heatmap_loss(heatmap_logits: Tensor, keypoints_crop: Tensor, sigma: float = 1.0) -> Tensor:
+    """(B,) cross-entropy of each heatmap with a Gaussian of `sigma` cells around its keypoint; mean over what shows.
+
+    keypoints_crop (B, K, 3): shares of width and height, and visibility; points outside of the crop do not count.
+    """
+    rows, columns = heatmap_logits.shape[2:]
+    x = keypoints_crop[..., 0:1] * columns - 0.5
+    y = keypoints_crop[..., 1:2] * rows - 0.5
+    inside = (keypoints_crop[..., :2] > 0).all(-1) & (keypoints_crop[..., :2] < 1).all(-1)
+    counts = (inside & (keypoints_crop[..., 2] > 0)).float()
+    device = heatmap_logits.device
+    wave_x = torch.exp(-((torch.arange(columns, device=device) - x) ** 2) / (2 * sigma**2))
+    wave_y = torch.exp(-((torch.arange(rows, device=device) - y) ** 2) / (2 * sigma**2))
+    target = (wave_y[..., :, None] * wave_x[..., None, :]).flatten(2)
+    target = target / target.sum(-1, keepdim=True).clamp(min=1e-6)
+    loss = -(target * F.log_softmax(heatmap_logits.float().flatten(2), dim=-1)).sum(-1)
+    return (loss * counts).sum(-1) / counts.sum(-1).clamp(min=1)

@@ -1,0 +1,153 @@
+"""A grammar of instructions: frames with alternatives, expanded, kept apart, and written to data/templates/*.yaml.
+
+    [Describe|Explain] the [pose|stance] of {pose}.       expands to four sentences
+
+Two templates that differ only in stop words are one: the second is dropped. Held-out templates come from frames of
+their own, so that a model meets wordings, not only words, that it never trained on.
+
+    python -m data.tasks.grammar            writes the files anew (a test holds them equal)
+"""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import yaml
+
+FRAMES_FILE = Path(__file__).resolve().parent / "frames.yaml"
+FOLDER = Path(__file__).resolve().parent.parent / "templates"
+NUM_TRAIN, NUM_HELD_OUT, NUM_CORE = 200, 20, 12
+
+STOP_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "by",
+        "can",
+        "could",
+        "do",
+        "does",
+        "for",
+        "from",
+        "have",
+        "i",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "let",
+        "me",
+        "my",
+        "of",
+        "on",
+        "one",
+        "or",
+        "please",
+        "should",
+        "so",
+        "that",
+        "the",
+        "their",
+        "them",
+        "there",
+        "these",
+        "they",
+        "this",
+        "those",
+        "to",
+        "us",
+        "want",
+        "was",
+        "we",
+        "were",
+        "what",
+        "which",
+        "who",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ]
+)
+_CHOICE = re.compile(r"\[([^\[\]]*)\]")
+
+
+def expand(frame: str) -> Iterator[str]:
+    """All sentences of a frame, in the order in which its alternatives are written."""
+    parts = _CHOICE.split(frame)
+    for words in product(*(part.split("|") for part in parts[1::2])):
+        sentence = parts[0]
+        for word, rest in zip(words, parts[2::2], strict=True):
+            sentence += word + rest
+        yield " ".join(sentence.split()).replace(" ?", "?").replace(" .", ".").replace(" ,", ",")
+
+
+def content_words(template: str) -> tuple[str, ...]:
+    """What is left of a template without stop words and punctuation: its identity."""
+    words = re.findall(r"\{\w+\}|[a-z0-9'-]+", template.lower())
+    return tuple(word for word in words if word not in STOP_WORDS)
+
+
+def _spread(frames: list[str], count: int, taken: set[tuple[str, ...]]) -> list[str]:
+    """`count` sentences, drawn from the frames in turn so that none of them crowds out the others."""
+    streams = [iter(_shuffled(list(expand(frame)))) for frame in frames]
+    chosen: list[str] = []
+    while streams and len(chosen) < count:
+        for stream in list(streams):
+            sentence = next((s for s in stream if content_words(s) not in taken), None)
+            if sentence is None:
+                streams.remove(stream)
+            elif len(chosen) < count:
+                taken.add(content_words(sentence))
+                chosen.append(sentence)
+    if len(chosen) < count:
+        raise ValueError(
+            f"the frames give {len(chosen)} distinct templates, {count} are wanted; first frame: {frames[0]}"
+        )
+    return chosen
+
+
+def _shuffled(sentences: list[str]) -> list[str]:
+    """A fixed order without pattern: neighbours in a frame differ in one word, so they should not come together."""
+    return sorted(sentences, key=lambda s: sum(ord(c) * (k + 7) * 2654435761 for k, c in enumerate(s)) % 1000003)
+
+
+@cache
+def frames_file() -> dict[str, dict[str, list[str]]]:
+    """Task → its frames for training and those held out."""
+    return yaml.safe_load(FRAMES_FILE.read_text(encoding="utf-8"))
+
+
+def templates(task: str) -> dict[str, list[str]]:
+    """`train` (its first dozen are the plain core that small worlds train with) and `held_out` of one task."""
+    taken: set[tuple[str, ...]] = set()
+    frames_of = frames_file()[task]
+    core, *frames = frames_of["train"]
+    first = _spread([core], NUM_CORE, taken) if core else []
+    held_out = _spread(frames_of["held_out"], NUM_HELD_OUT, taken)
+    return {"train": first + _spread(frames, NUM_TRAIN - len(first), taken), "held_out": held_out}
+
+
+def write(folder: Path = FOLDER) -> None:
+    """Write one YAML file per task."""
+    folder.mkdir(exist_ok=True)
+    for task in frames_file():
+        content = {"task": task, "num_core": NUM_CORE, **templates(task)}
+        head = (
+            "# Written by `python -m data.tasks.grammar` from frames.yaml beside it; edit the frames, not this file.\n"
+        )
+        text = head + yaml.safe_dump(content, sort_keys=False, width=200, allow_unicode=True)
+        (folder / f"{task}.yaml").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

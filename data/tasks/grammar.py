@@ -88,7 +88,13 @@ def expand(frame: str) -> Iterator[str]:
         sentence = parts[0]
         for word, rest in zip(words, parts[2::2], strict=True):
             sentence += word + rest
-        yield " ".join(sentence.split()).replace(" ?", "?").replace(" .", ".").replace(" ,", ",")
+        yield (
+            " ".join(sentence.split())
+            .replace(" ?", "?")
+            .replace(" .", ".")
+            .replace(" ,", ",")
+            .replace(" a SMPL", " an SMPL")
+        )
 
 
 def content_words(template: str) -> tuple[str, ...]:

@@ -109,15 +109,16 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def saving_failed(error: Exception, step: int, folder: CheckpointFolder) -> UserError:
-    """One line about a checkpoint that could not be written, after clearing away the half of it."""
-    shutil.rmtree(folder.writing, ignore_errors=True)
-    last = folder.last()
+def saving_failed(error: Exception, step: int, run: Path, checkpoints: CheckpointFolder) -> UserError:
+    """One line about what could not be written, after clearing away the half of it."""
+    for unfinished in [checkpoints.writing, *run.glob(".new-*")]:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    last = checkpoints.last()
     good = f"the last good checkpoint is {last}" if last else "there is no earlier checkpoint"
-    free_gb = shutil.disk_usage(folder.folder).free / 1e9
+    free_gb = shutil.disk_usage(run).free / 1e9
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     reason = "the disk is full" if full or free_gb < 0.05 else " ".join(str(error).split())[:200]
     return UserError(
-        f"could not write the checkpoint of step {step} to {folder.folder}: {reason} ({free_gb:.1f} GB free); {good}; "
+        f"could not save step {step} in {run}: {reason} ({free_gb:.1f} GB free); {good}; "
         "make room and run the same command again to go on"
     )

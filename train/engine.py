@@ -50,8 +50,8 @@ class Engine(Trainer):
         self.reporter = Reporter(recipe, folder)
         self.term_sums: dict[str, Tensor] = {}
         self.terms_since = -1
-        self.saving_step: int | None = None
-        """The step whose checkpoint is being written, while it is."""
+        self.is_saving = False
+        """While a checkpoint or a model is being written: what fails then is told as such."""
         super().__init__(
             model=job.model,
             args=args,
@@ -61,6 +61,9 @@ class Engine(Trainer):
         )
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
+        if not hasattr(job.model, "_keys_to_ignore_on_save"):
+            # Trainer asks a transformers model for this when a checkpoint lacks keys, as ours lack the frozen ones.
+            job.model._keys_to_ignore_on_save = None  # pyright: ignore[reportArgumentType]
         # compute_loss divides by the targets of the whole step itself.
         self.loss_is_scaled_for_ga = True
         self.guard.checks_gradients = not self.is_deepspeed_enabled
@@ -168,6 +171,7 @@ class Engine(Trainer):
 
     def write_model(self, target: Path, result: dict[str, float]) -> None:
         """Save what later stages load, whole or not at all."""
+        self.is_saving = True
         fresh = target.with_name(f".new-{target.name}")
         with whole_model(self, self.rebuild) as model:
             if self.args.should_save:
@@ -177,10 +181,11 @@ class Engine(Trainer):
                 (fresh / "result.json").write_text(json.dumps({"step": self.state.global_step, **result}, indent=1))
                 replace_folder(fresh, target)
         self.accelerator.wait_for_everyone()
+        self.is_saving = False
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """For a checkpoint: only what training changes. Frozen weights come back from where they came."""
-        self.saving_step = self.state.global_step
+        self.is_saving = True
         if self.is_deepspeed_enabled or self.is_fsdp_enabled:
             super().save_model(output_dir, _internal_call)
         elif self.args.should_save:
@@ -193,7 +198,7 @@ class Engine(Trainer):
         if self.args.should_save:
             self.checkpoints.commit(step)
         self.accelerator.wait_for_everyone()
-        self.saving_step = None
+        self.is_saving = False
 
     def _is_best(self, value: float) -> bool:
         try:

@@ -48,9 +48,8 @@ class Guard(TrainerCallback):
             return
         grads = [p.grad for p in model.parameters() if p.grad is not None]
         if grads and not bool(torch.isfinite(torch.nn.utils.get_total_norm(grads))):
-            names = [n for n, p in model.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]
-            what = f"a gradient is not finite (first of {len(names)}: {names[0] if names else 'overflow of the norm'})"
-            raise UserError(self._message(what, state.global_step, self.step_ids))
+            # Which one cannot be told any more: clipping has spread it over all of them.
+            raise UserError(self._message("a gradient is not finite", state.global_step, self.step_ids))
 
     def _message(self, what: str, done: int, record_ids: Any) -> str:
         ids = list(_flat(record_ids))

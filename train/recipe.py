@@ -231,6 +231,13 @@ def load_recipe(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> R
     return fill(cls, layers, where)
 
 
+def resolved(recipe: Recipe) -> Recipe:
+    """A recipe made in Python, with `${…}` in its defaults replaced, as `load_recipe` does."""
+    filled = OmegaConf.to_object(OmegaConf.structured(recipe))
+    assert isinstance(filled, Recipe)
+    return filled
+
+
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write the resolved recipe; `load_recipe([path])` gives an equal one."""
     path.write_text(OmegaConf.to_yaml(OmegaConf.structured(recipe)), encoding="utf-8")

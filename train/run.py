@@ -25,7 +25,7 @@ from llmpose.errors import BadUsage, MissingExtra, UserError
 from train.checkpoints import saving_failed, step_of
 from train.engine import Engine
 from train.job import Job
-from train.recipe import KINDS, Recipe, load_recipe
+from train.recipe import KINDS, Recipe, load_recipe, resolved
 from train.runfolder import RunFolder
 from train.stages import STAGES, what_trains
 
@@ -47,6 +47,7 @@ class Result:
 
 def run(recipe: Recipe) -> Result:
     """Train what the recipe says; going on where an earlier run of the same recipe stopped."""
+    recipe = resolved(recipe)
     state = PartialState(cpu=not torch.cuda.is_available())  # before the model: codebooks ask who else is there
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
@@ -115,8 +116,8 @@ def _train(engine: Engine, folder: RunFolder) -> Result:
         try:
             engine.train(resume_from_checkpoint=str(last) if last else None)
         except Exception as error:
-            if engine.saving_step is not None and not isinstance(error, UserError):
-                raise saving_failed(error, engine.saving_step, engine.checkpoints) from error
+            if engine.is_saving and not isinstance(error, UserError):
+                raise saving_failed(error, engine.state.global_step, folder.path, engine.checkpoints) from error
             raise
         finally:
             engine.reporter.close()

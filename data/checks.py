@@ -96,7 +96,7 @@ def _check_poses(records: Sequence[Record]) -> list[str | None]:
     if not holders:
         return reasons
     rotmat = np.stack([records[index].pose_rotmat for index in holders]).astype(np.float64)
-    finite = np.isfinite(rotmat).all((1, 2, 3))
+    finite = np.asarray(np.isfinite(rotmat).all((1, 2, 3)))
     rotmat[~finite] = 0
     gram = np.einsum("njki,njkl->njil", rotmat, rotmat)
     off = np.abs(gram - np.eye(3)).max((1, 2, 3))

@@ -67,7 +67,7 @@ def find_leaks(
 ) -> LeakReport:
     """Compare the images of these record sets. `content` reads every image once; without it, names decide."""
     sides = [_images(sets, split) for sets, split in ((train, train_split), (test, test_split))]
-    report = LeakReport(*(len(side) for side in sides))
+    report = LeakReport(num_train=len(sides[0]), num_test=len(sides[1]))
     if content:
         return _by_content(report, sides[0], sides[1], progress)
     names = _grouped(sides[0], lambda image: image.stem)

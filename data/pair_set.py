@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 from datasets import Dataset
 
 from data.arrow import PAIR_SCHEMA, TableWriter, open_table, pair_from_row, pairs_to_table
@@ -128,9 +127,9 @@ class PairSet(Rows):
         """The pairs of a split, or only those (not) of one motion."""
         mask = np.ones(len(self), dtype=bool)
         if split is not None:
-            mask &= pc.equal(self._values("split"), split).to_numpy()
+            mask &= np.array(self.column("split")) == split
         if in_sequence is not None:
-            mask &= pc.equal(self._values("in_sequence"), in_sequence).to_numpy()
+            mask &= np.array(self.column("in_sequence")) == in_sequence
         return PairSet(self._dataset, self.records, manifest=self.manifest, indices=self._chosen(mask))
 
 

@@ -1,12 +1,11 @@
 """From a dataset as people have it to a record set: read, check, write. What `llmpose data prepare` does."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from data.checks import ImageCheck
-from data.record import PairRecord, Record
 from data.records import PairSet, RecordSet, Rejects
 from data.rows import Progress
 from data.sources import find_source
@@ -31,9 +30,11 @@ def prepare(
     reader = find_source(source)
     root, chosen = Path(root).expanduser().absolute(), dict(options or {})
     rejects = Rejects(max_rejects) if rejects is None else rejects
-    items = reader.read(root, split=split, rejects=rejects, **chosen)
-    if limit is not None:
-        items = _first(items, limit) if reader.kind == "pairs" else islice(items, limit)
+    if reader.kind == "pairs" and limit is not None:
+        # A pair needs its records read before it, so only the reader itself can stop early.
+        items = reader.read(root, split=split, rejects=rejects, limit=limit, **chosen)
+    else:
+        items = islice(reader.read(root, split=split, rejects=rejects, **chosen), limit)
     arguments: dict[str, Any] = {
         "source": source,
         "options": {**chosen, "root": str(root), "split": split, "limit": limit},
@@ -48,13 +49,3 @@ def prepare(
     if reader.kind == "pairs":
         return PairSet.write(out, items, **arguments)
     return RecordSet.write(out, items, **arguments)  # pyright: ignore[reportArgumentType]  (its reader yields records)
-
-
-def _first(items: Iterator[Record | PairRecord], limit: int) -> Iterator[Record | PairRecord]:
-    """The first so many pairs, with the records before them: a reader yields a pair after both its records."""
-    pairs = 0
-    for item in items:
-        yield item
-        pairs += isinstance(item, PairRecord)
-        if pairs >= limit:
-            return

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from datasets import Dataset
+from pyarrow import compute
 
 from data.arrow import (
     RECORD_SCHEMA,
@@ -181,7 +180,7 @@ class RecordSet(Rows):
         if name == "image":
             return self._valid("image") | self._valid("image_bytes")
         if name == "texts":
-            return np.asarray(pc.fill_null(pc.list_value_length(self._values(name)), 0)) > 0
+            return np.asarray(compute.call_function("list_value_length", [self._values(name)]).fill_null(0)) > 0
         return self._valid(name)
 
     def _valid(self, name: str) -> np.ndarray:
@@ -224,8 +223,8 @@ class RecordSet(Rows):
         mask = np.ones(len(self), dtype=bool)
         for name, wanted in (("split", split), ("source", source)):
             if wanted is not None:
-                values = pa.array([wanted] if isinstance(wanted, str) else list(wanted), type=pa.string())
-                mask &= pc.is_in(self._values(name), value_set=values).to_numpy()
+                values = [wanted] if isinstance(wanted, str) else list(wanted)
+                mask &= np.isin(np.array(self.column(name), dtype=object), values)
         for name in [has] if isinstance(has, str) else has:
             mask &= self.has(name)
         return self._view(self._chosen(mask))

@@ -11,11 +11,19 @@ import difflib
 from data.sources.amass import AMASS
 from data.sources.base import Source
 from data.sources.coco import COCO
+from data.sources.h36m import H36M
 from data.sources.hmr import HMR
+from data.sources.lsp import LSP
 from data.sources.moyo import MOYO
+from data.sources.mpi_inf_3dhp import MPI_INF_3DHP
+from data.sources.mpii import MPII
+from data.sources.posescript import POSEFIX, POSESCRIPT
+from data.sources.pw3d import PW3D
 from llmpose.errors import BadUsage
 
-SOURCES: dict[str, Source] = {source.name: source for source in (AMASS, MOYO, COCO, HMR)}
+SOURCES: dict[str, Source] = {
+    source.name: source for source in (AMASS, MOYO, POSESCRIPT, POSEFIX, COCO, HMR, H36M, MPI_INF_3DHP, PW3D, MPII, LSP)
+}
 """Every source by its name, in the order of `llmpose data sources`."""
 
 

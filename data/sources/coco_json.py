@@ -105,7 +105,7 @@ def mask_of(segmentation: Any, height: int, width: int) -> dict[str, Any] | None
     if isinstance(segmentation, dict):
         rle = segmentation
         if isinstance(rle["counts"], list):
-            rle = mask.frPyObjects(rle, height, width)
+            rle = mask.frPyObjects(rle, height, width)  # pyright: ignore[reportCallIssue, reportArgumentType]  (its stubs lack this)
     elif isinstance(segmentation, list):
         # A polygon needs three corners; some files hold empty lists or single points.
         polygons = [polygon for polygon in segmentation if isinstance(polygon, list) and len(polygon) >= 6]

@@ -79,10 +79,13 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
 }
 
 
-class _JoblibUnpickler(pickle._Unpickler):  # pyright: ignore  the C unpickler cannot be stopped between two objects
+_PurePython: Any = pickle._Unpickler  # pyright: ignore  # the one in C cannot be stopped between two objects
+
+
+class _JoblibUnpickler(_PurePython):
     """Puts an array in the place of its placeholder as soon as the placeholder is complete."""
 
-    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)  # pyright: ignore
+    dispatch: ClassVar = dict(_PurePython.dispatch)
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, encoding="latin1")

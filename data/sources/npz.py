@@ -41,6 +41,7 @@ def same_length(arrays: dict[str, np.ndarray], path: Path) -> int:
 
 
 def _array(archive: "np.lib.npyio.NpzFile", name: str, path: Path) -> np.ndarray:
+    assert archive.zip is not None
     with archive.zip.open(f"{name}.npy") as file:
         version = npy.read_magic(file)
         _, _, dtype = npy.read_array_header_1_0(file) if version == (1, 0) else npy.read_array_header_2_0(file)

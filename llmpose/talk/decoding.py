@@ -11,8 +11,9 @@ from llmpose.talk.patterns import Pattern
 if TYPE_CHECKING:
     from llmpose.body.pose import Pose
 
-FinishReason = Literal["end", "length", "context"]
-"""end: the model ended it. length: max_new_tokens cut it off. context: the model's context was full."""
+FinishReason = Literal["end", "length", "context", "stopped"]
+"""end: the model ended it. length: max_new_tokens cut it off. context: the model's context was full. stopped: somebody
+interrupted it."""
 
 
 @dataclass(frozen=True)

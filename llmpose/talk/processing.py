@@ -74,6 +74,9 @@ class LlmPoseProcessor(ProcessorMixin):
         self._strings: dict[int, TokenStrings] = {}
         self._grammars: dict[tuple[Pattern, int, str], Grammar] = {}
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({json.dumps(self.to_dict())})"
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_strings": {}, "_grammars": {}}  # made anew where they are needed
 
@@ -246,7 +249,8 @@ class LlmPoseProcessor(ProcessorMixin):
         where it is the assistant's. tokenize=False gives the text with placeholders in it, to read.
         """
         is_one = isinstance(conversation, Conversation) or isinstance(conversation[0], Mapping)
-        found = [_conversation(one) for one in ([conversation] if is_one else list(conversation))]
+        many: Any = [conversation] if is_one else conversation
+        found = [_conversation(one) for one in many]
         if tokenize:
             answered = {one.ends_with_answer for one in found}
             if len(answered) > 1:
@@ -296,9 +300,7 @@ class LlmPoseProcessor(ProcessorMixin):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> "LlmPoseProcessor":  # type: ignore[override]
         """From a folder that `save_pretrained` wrote, or from the hub."""
-        folder = Path(pretrained_model_name_or_path)
-        if not folder.is_dir():
-            folder = _download(str(pretrained_model_name_or_path), kwargs.get("revision"))
+        folder = local_folder(pretrained_model_name_or_path, revision=kwargs.get("revision"))
         path = folder / SETTINGS_FILE
         if not path.is_file():
             raise UserError(f"{path}: not found; expected the folder of a saved llmpose model or processor")
@@ -317,13 +319,17 @@ class LlmPoseProcessor(ProcessorMixin):
             raise UserError(f"{path}: not the settings of an llmpose processor ({error})") from error
 
 
-def _download(name: str, revision: str | None) -> Path:
+def local_folder(name: str | Path, *, revision: str | None = None, weights: bool = False) -> Path:
+    """The folder itself, or the downloaded copy of a model on the hub; `weights`: with the model's own."""
+    if Path(name).is_dir():
+        return Path(name)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     patterns = ["*.json", "*.jinja", "*.model", "*.txt", f"{POSE_TOKENIZER_FOLDER}/*"]
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        wanted = [*patterns, "*.safetensors"] if weights else patterns
+        return Path(snapshot_download(str(name), revision=revision, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         raise UserError(f"{name}: no such folder, and no such model on the hub ({type(error).__name__})") from error
 

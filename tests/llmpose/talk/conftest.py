@@ -1,6 +1,7 @@
 """A tokenizer learnt from a few sentences, and models of random weights that like to say <p> and to stop."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,80 @@ def _talker(
         head[words.pose_open_id] *= 4.0
         head[words.end_id] *= 3.0
     return model, LlmPoseProcessor.for_model(config, tokenizer, pose_tokenizer)
+
+
+RED = np.full((20, 30, 3), (200, 30, 30), np.uint8)
+BLUE = np.full((30, 20, 3), (30, 30, 200), np.uint8)
+STANDING = PosePart(codes=(3, 1, 4, 1, 5, 9, 2))
+BENT = PosePart(codes=(6, 5, 3, 5, 8, 9, 7))
+
+
+@pytest.fixture(scope="session", name="lessons")
+def _lessons() -> list[Conversation]:
+    return lessons()
+
+
+def lessons() -> list[Conversation]:
+    """What the taught model knows by heart."""
+    start = Conversation()
+    return [
+        start.user("Stand.").assistant(STANDING),
+        start.user("Bend the knees.").assistant("Both knees are bent: ", BENT, " The head looks up."),
+        start.user("Describe ", ImagePart(RED)).assistant("A man is standing."),
+        start.user("Describe ", ImagePart(BLUE)).assistant("The person leans forward."),
+        start.user("Stand.")
+        .assistant(STANDING)
+        .user("Now bend the knees.")
+        .assistant(BENT)
+        .user("And?")
+        .assistant("Bent."),
+        start.user("Name ", STANDING).assistant("Standing."),
+    ]
+
+
+@pytest.fixture(scope="session")
+def taught(talker: Callable[..., Talker]) -> Callable[[str], Talker]:
+    """taught("mixed"): a model that has learnt `lessons` by heart, in a second."""
+    made: dict[str, Talker] = {}
+
+    def make(pose_attention: str = "mixed") -> Talker:
+        if pose_attention not in made:
+            made[pose_attention] = _taught(*_fresh(talker(0, pose_attention)))
+        return made[pose_attention]
+
+    return make
+
+
+def _fresh(talker: Talker) -> Talker:
+    torch.manual_seed(0)
+    model = LlmPoseForConditionalGeneration(talker[0].config)
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=0.08)
+    return model, talker[1]
+
+
+def _taught(model: LlmPoseForConditionalGeneration, processor: LlmPoseProcessor) -> Talker:
+    batch = processor.pad(processor.encode_batch(lessons()), side="right")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
+    model.train()
+    for _ in range(150):
+        loss = model(**batch).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    return model.eval(), processor
+
+
+@pytest.fixture(scope="session")
+def model_folder(taught: Callable[[str], Talker], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The taught model, saved."""
+    folder = tmp_path_factory.mktemp("model")
+    model, processor = taught("mixed")
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

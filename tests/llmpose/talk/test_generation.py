@@ -280,6 +280,17 @@ def test_beams_alone_are_beams_in_a_batch(talker: Any, questions: list[Conversat
             same(generate(model, processor, [question], settings)[0], answer)
 
 
+@pytest.mark.parametrize("mode", ["mixed", "causal"])
+def test_what_was_learnt_by_heart_is_said_by_heart(taught: Any, lessons: list[Conversation], mode: str) -> None:
+    """Labels, layout and decoding agree: training on the rows of `encode` makes `generate` say exactly the answers."""
+    for answer, lesson in zip(generate(*taught(mode), lessons), lessons, strict=True):
+        expected = [part.text if isinstance(part, TextPart) else part.codes for part in lesson.answer.parts]
+        assert said(answer) == expected
+        assert answer.finish_reason == "end"
+        assert answer.confidence > 0.9
+        assert all(confidence > 0.9 for confidence in answer.pose_confidences)
+
+
 def test_the_model_is_left_as_it_was(talker: Any) -> None:
     model, processor = talker(0)
     model.train()

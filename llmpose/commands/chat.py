@@ -1,0 +1,144 @@
+"""`llmpose chat`: a conversation in the terminal, or one question from a script."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmpose.errors import BadUsage, UserError
+
+if TYPE_CHECKING:
+    from llmpose.talk.chat import ChatAnswer, LlmPose
+    from llmpose.talk.conversation import Part
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(chat)
+
+
+def chat(
+    model: Annotated[str, typer.Option("--model", "-m", help="Folder of a model or an adapter, or a name on the hub.")],
+    ask: Annotated[
+        list[str] | None, typer.Option("--ask", help="Ask this and print the answer; again for more turns; - is stdin.")
+    ] = None,
+    image: Annotated[list[Path] | None, typer.Option("--image", help="A picture for the first question.")] = None,
+    pose: Annotated[list[Path] | None, typer.Option("--pose", help="A pose file for the first question.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Answers as JSON, one line each.")] = False,
+    save: Annotated[
+        Path | None, typer.Option(help="Write every pose of the answers here: .npz, .png and .glb.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="Where an adapter's base model lies now.")] = None,
+    body_model: Annotated[Path | None, typer.Option(help="SMPL files for meshes and pictures.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
+    temperature: Annotated[float, typer.Option(help="0: the likeliest word; higher: freer.")] = 0.0,
+    max_new_tokens: Annotated[int, typer.Option(help="Words of one answer at most.")] = 256,
+    seed: Annotated[int | None, typer.Option(help="For drawing words.")] = None,
+    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Show poses in the terminal.")] = True,
+) -> None:
+    """Talk to a model about people, poses and pictures."""
+    if not ask and not sys.stdin.isatty():
+        ask = ["-"]
+    if not ask and (image or pose or as_json or save):
+        raise BadUsage(
+            "--image, --pose, --json and --save go with --ask; without it, this is a chat: use /image and /pose"
+        )
+    questions = _questions(ask or [])
+    attached = _attached(image or [], pose or [])
+    from llmpose.talk.chat import LlmPose
+    from llmpose.talk.decoding import Decoding
+
+    settings = Decoding(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+    _quiet()
+    loaded = LlmPose.from_pretrained(model, base=base, device=device, body_model=body_model, settings=settings)
+    if questions:
+        _answer_all(loaded, questions, attached, as_json=as_json, folder=save)
+        return
+    from llmpose.talk.terminal import Terminal
+
+    Terminal(loaded, show_figures=figures).run()
+
+
+def _questions(asked: list[str]) -> list[str]:
+    texts = [sys.stdin.read() if text == "-" else text for text in asked]
+    texts = [text.strip() for text in texts]
+    if any(not text for text in texts):
+        raise UserError("there is nothing to ask: the question is empty")
+    return texts
+
+
+def _attached(images: list[Path], poses: list[Path]) -> "list[Part]":
+    """Read before the model is loaded, so that a wrong name is told at once."""
+    if not images and not poses:
+        return []
+    from llmpose.talk.chat import part_from_path
+
+    return [part_from_path(path) for path in [*images, *poses]]
+
+
+def _answer_all(
+    model: "LlmPose", questions: list[str], attached: "list[Part]", *, as_json: bool, folder: Path | None
+) -> None:
+    from llmpose.talk.attach import place
+    from llmpose.talk.conversation import TextPart
+    from llmpose.talk.figure import clean
+
+    session = model.session()
+    saved = 0
+    for number, question in enumerate(questions):
+        parts = place([TextPart(question)], attached if number == 0 else [])
+        answer = session.ask(parts)
+        files = _save(answer, folder, saved) if folder is not None else []
+        saved += len(answer.poses)
+        if as_json:
+            typer.echo(json.dumps(to_dict(answer, files), ensure_ascii=False))
+            continue
+        typer.echo(clean(answer.text) if answer.text else "", nl=bool(answer.text))
+        for index, confidence in enumerate(answer.pose_confidences):
+            where = f" {files[index]['pose']}" if files else ""
+            typer.echo(f"[pose {saved - len(answer.poses) + index + 1}] confidence {confidence:.3f}{where}")
+        if answer.is_cut_off:
+            typer.echo(f"llmpose: the answer was cut off ({answer.finish_reason})", err=True)
+
+
+def _save(answer: "ChatAnswer", folder: Path, before: int) -> list[dict[str, str]]:
+    folder.mkdir(parents=True, exist_ok=True)
+    files: list[dict[str, str]] = []
+    for index, (pose, mesh) in enumerate(zip(answer.poses, answer.meshes, strict=True)):
+        stem = folder / f"pose_{before + index + 1}"
+        paths = {
+            "pose": stem.with_suffix(".npz"),
+            "picture": stem.with_suffix(".png"),
+            "mesh": stem.with_suffix(".glb"),
+        }
+        pose.save(paths["pose"])
+        answer.render(index).save(paths["picture"])
+        mesh.save(paths["mesh"])
+        files.append({kind: str(path) for kind, path in paths.items()})
+    return files
+
+
+def to_dict(answer: "ChatAnswer", files: list[dict[str, str]] | None = None) -> dict[str, Any]:
+    """An answer as plain values; rotations as axis-angle, (22, 3), viewer frame (z up)."""
+    poses: list[dict[str, Any]] = []
+    for index, codes in enumerate(answer.codes):
+        one: dict[str, Any] = {"codes": list(codes), "confidence": round(answer.pose_confidences[index], 6)}
+        if answer.poses:
+            one["axis_angle"] = [[round(v, 6) for v in joint] for joint in answer.poses[index].to_axis_angle().tolist()]
+        poses.append({**one, **(files[index] if files else {})})
+    points = [{"x": point.x, "y": point.y, "confidence": round(point.confidence, 6)} for point in answer.points]
+    return {
+        "text": answer.text,
+        "confidence": round(answer.confidence, 6),
+        "poses": poses,
+        "points": points,
+        "finish_reason": answer.finish_reason,
+    }
+
+
+def _quiet() -> None:
+    """No progress bars of transformers between a question and its answer."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()

@@ -85,20 +85,33 @@ def picture(record: Record, records: RecordSet) -> Image.Image:
 
 
 def annotated(record: Record, records: RecordSet) -> Image.Image:
-    """The image with mask, box and keypoints, drawn at the size of the sheet so that lines stay visible."""
+    """The image around the box, with mask, box and keypoints, drawn at the sheet's size so that lines stay visible."""
     from llmpose.body.draw import draw_boxes, draw_masks, draw_skeleton
 
     image = record.load_image()
     if record.mask_rle is not None and tuple(record.mask_rle["size"]) == (image.height, image.width):
         image = draw_masks(image, [record.mask_rle])
+    left, top, right, bottom = _window(record, image)
+    image = image.crop((left, top, right, bottom))
     scale = _CELL / max(image.size)
     image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     if record.box_xyxy_px is not None:
-        image = draw_boxes(image, record.box_xyxy_px[None] * scale, width=2)
+        image = draw_boxes(image, (record.box_xyxy_px - (left, top, left, top))[None] * scale, width=2)
     if record.keypoints is not None and record.skeleton is not None:
-        points = record.keypoints * np.array([scale, scale, 1], dtype=np.float32)
+        points = (record.keypoints - (left, top, 0)) * np.array([scale, scale, 1], dtype=np.float32)
         image = draw_skeleton(image, points, records.skeleton(record.skeleton), radius=2.5)
     return image
+
+
+def _window(record: Record, image: Image.Image) -> tuple[int, int, int, int]:
+    """What of the image to show: the box and half its size around, so that small people are seen; else everything."""
+    if record.box_xyxy_px is None:
+        return 0, 0, image.width, image.height
+    box = record.box_xyxy_px.astype(float)
+    centre, half = (box[:2] + box[2:]) / 2, 0.75 * (box[2:] - box[:2]).max()
+    left, top = (max(0, int(value)) for value in centre - half)
+    right, bottom = (int(value) for value in np.minimum(np.ceil(centre + half), image.size))
+    return (left, top, right, bottom) if right - left > 1 and bottom - top > 1 else (0, 0, image.width, image.height)
 
 
 def _pair_pictures(pairs: PairSet, chosen: Sequence[int]) -> list[Image.Image]:

@@ -1,5 +1,6 @@
 """The `RecordSet`: records on disk as Arrow, memory-mapped; ways to choose among them and to get all poses at once."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -160,6 +161,10 @@ class RecordSet(Rows):
 
     def ids(self) -> list[str]:
         return self.column("id")
+
+    def attributes(self) -> list[dict[str, Any]]:
+        """The attributes of every record, without building records."""
+        return [json.loads(text or "{}") for text in self.column("attributes")]
 
     def by_id(self, record_id: str) -> Record:
         return self[self.index_of(record_id)]

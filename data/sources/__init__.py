@@ -9,21 +9,34 @@
 import difflib
 
 from data.sources.amass import AMASS
+from data.sources.animal_kingdom import ANIMAL_KINGDOM
+from data.sources.animalpose import ANIMALPOSE
+from data.sources.animalweb import ANIMALWEB
+from data.sources.ap10k import AP10K, APT36K
 from data.sources.base import Source
+from data.sources.carfusion import CARFUSION
 from data.sources.coco import COCO
+from data.sources.crowds import AIC, CROWDPOSE
 from data.sources.h36m import H36M
 from data.sources.hmr import HMR
+from data.sources.humanart import HUMANART
 from data.sources.lsp import LSP
+from data.sources.macaque import MACAQUE
 from data.sources.moyo import MOYO
+from data.sources.mp100 import MP100
 from data.sources.mpi_inf_3dhp import MPI_INF_3DHP
 from data.sources.mpii import MPII
 from data.sources.posescript import POSEFIX, POSESCRIPT
 from data.sources.pw3d import PW3D
 from llmpose.errors import BadUsage
 
-SOURCES: dict[str, Source] = {
-    source.name: source for source in (AMASS, MOYO, POSESCRIPT, POSEFIX, COCO, HMR, H36M, MPI_INF_3DHP, PW3D, MPII, LSP)
-}
+_ALL = (
+    *(AMASS, MOYO, POSESCRIPT, POSEFIX),
+    *(HMR, H36M, MPI_INF_3DHP, PW3D),
+    *(COCO, MPII, LSP, HUMANART, AIC, CROWDPOSE),
+    *(MP100, AP10K, APT36K, ANIMALPOSE, MACAQUE, ANIMALWEB, ANIMAL_KINGDOM, CARFUSION),
+)
+SOURCES: dict[str, Source] = {source.name: source for source in _ALL}
 """Every source by its name, in the order of `llmpose data sources`."""
 
 

@@ -1,0 +1,293 @@
+"""MP-100: a hundred categories, each with its own keypoints, in five splits of categories; and its published episodes.
+
+What is counted on: categories go by id, never by name (40 and 18 are both called "face"); the test of a split is a
+fixed list of episodes, drawn from the file's own order, so records keep their place in it. Skeletons come from the
+files: where a category's points are those of a known set (AP-10K's bodies, AnimalWeb's faces, COCO's people,
+CarFusion's cars) they take that set's names and descriptions, else the names in the file.
+"""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from data.record_set import RecordSet
+from data.rejects import Rejects
+from data.sources.base import Items, Source, choice, not_the_dataset
+from data.sources.coco_json import Entry, Layout, coco_records, read_coco
+from llmpose.body.skeleton import Skeleton, load_skeleton, plain_name
+from llmpose.errors import UserError
+
+_SPLITS = ("train", "val", "test")
+_NUM_EPISODES = {"test": 200, "val": 100}
+_NUM_QUERIES = 15
+_SEED = 1
+"""POMNet's; every later work draws the same episodes."""
+
+
+# ---- records --------------------------------------------------------------------------------------------------------
+
+
+def _read(root: Path, split: str | None, rejects: Rejects, *, number: str = "1", annotations: str = "") -> Items:
+    for path, name in _files(root, split, number, annotations):
+        content = read_coco(path)
+        places = published_places(content)
+        counts = keypoint_counts(content)
+        order = {category["id"]: place for place, category in enumerate(content["categories"])}
+
+        def attributes(
+            annotation: Entry,
+            _image: Entry,
+            category: Entry,
+            places: dict[Any, int] = places,
+            order: dict[Any, int] = order,
+        ) -> dict[str, Any]:
+            return {
+                "supercategory": str(category.get("supercategory", "")),
+                "place": places.get(annotation.get("id")),
+                "category_place": order.get(annotation.get("category_id")),
+            }
+
+        layout = Layout(
+            source="mp100",
+            skeleton=skeleton_name,
+            num_keypoints=lambda category, counts=counts: counts.get(category.get("id"), 0),
+            attributes=attributes,
+            min_keypoints=0,
+        )
+        below = "images" if (root / "images").is_dir() else ""
+        for record in coco_records(path, layout, split=name, images_below=below, rejects=rejects):
+            if record.attributes["place"] is None:
+                rejects.leave_out("that the published loader passes over")
+            else:
+                record.attributes["split_number"] = int(number)
+                yield record
+
+
+def _files(root: Path, split: str | None, number: str, given: str) -> list[tuple[Path, str]]:
+    choice(number, ("1", "2", "3", "4", "5"), "option number")
+    if given:
+        path = root / given
+        if not path.is_file():
+            raise UserError(f"{path}: no such file (option annotations)")
+        return [(path, split or next((name for name in _SPLITS if name in path.stem), "train"))]
+    found = [
+        (path, name)
+        for name in _SPLITS
+        if split in (None, name) and (path := root / "annotations" / f"mp100_split{number}_{name}.json").is_file()
+    ]
+    if not found:
+        raise not_the_dataset(root, "MP-100", f"annotations/mp100_split{number}_{{train,val,test}}.json and images/")
+    return found
+
+
+def published_places(content: Mapping[str, Any]) -> dict[Any, int]:
+    """Annotation id -> its number among those that POMNet's loader keeps: image by image, in the file's order."""
+    by_image: dict[Any, list[Entry]] = {}
+    for annotation in content["annotations"]:
+        by_image.setdefault(annotation["image_id"], []).append(annotation)
+    places: dict[Any, int] = {}
+    for image in content["images"]:
+        for annotation in by_image.get(image["id"], ()):
+            if _is_kept(annotation, image):
+                places[annotation["id"]] = len(places)
+    return places
+
+
+def _is_kept(annotation: Entry, image: Entry) -> bool:
+    """No crowds, a box with an inside after cutting it at the image, and at least one labelled point."""
+    if annotation.get("iscrowd") or "bbox" not in annotation or "keypoints" not in annotation:
+        return False
+    _, _, width, height = cleaned_box(annotation["bbox"], image["width"], image["height"])
+    if annotation.get("area", 1) <= 0 or width <= 0 or height <= 0:
+        return False
+    return max(annotation["keypoints"], default=0) != 0 and annotation.get("num_keypoints", 1) != 0
+
+
+def cleaned_box(box_xywh: Sequence[float], width: int, height: int) -> tuple[float, float, float, float]:
+    """xywh cut at the image, one pixel smaller than annotated, as mmpose does it; PCK divides by its longer side."""
+    x, y, w, h = box_xywh
+    x0, y0 = max(0, x), max(0, y)
+    x1, y1 = min(width - 1, x0 + max(0, w - 1)), min(height - 1, y0 + max(0, h - 1))
+    return x0, y0, x1 - x0, y1 - y0
+
+
+# ---- skeletons ------------------------------------------------------------------------------------------------------
+
+
+def skeleton_name(category: Entry) -> str:
+    """mp100_40_face: the id tells the two faces apart."""
+    return f"mp100_{category.get('id')}_{re.sub(r'[^a-z0-9]+', '_', str(category.get('name', '')).lower()).strip('_')}"
+
+
+def keypoint_counts(content: Mapping[str, Any]) -> dict[Any, int]:
+    """Category id -> its number of keypoints: what most of its annotations have; some categories list no names."""
+    lengths: dict[Any, Counter[int]] = {}
+    for annotation in content["annotations"]:
+        lengths.setdefault(annotation.get("category_id"), Counter())[len(annotation.get("keypoints") or ()) // 3] += 1
+    named = {category["id"]: len(category.get("keypoints") or ()) for category in content["categories"]}
+    return named | {category: counter.most_common(1)[0][0] for category, counter in lengths.items()}
+
+
+def _skeletons(root: Path, options: Mapping[str, Any]) -> dict[str, Skeleton]:
+    found: dict[str, Skeleton] = {}
+    for path, _ in _files(root, None, str(options.get("number", "1")), str(options.get("annotations", ""))):
+        content = read_coco(path)
+        counts = keypoint_counts(content)
+        for category in content["categories"]:
+            if counts[category["id"]]:
+                found[skeleton_name(category)] = skeleton_of(category, counts[category["id"]], root)
+    return found
+
+
+def skeleton_of(category: Entry, count: int, root: Path) -> Skeleton:
+    """The skeleton of one category, from a file beside the data, a known set, or the category itself."""
+    name = skeleton_name(category)
+    own = _from_file(category, count, root) or _known(category, count)
+    if own is not None:
+        return replace(own, name=name)
+    given = [plain_name(str(keypoint)) for keypoint in category.get("keypoints") or ()]
+    if len(given) != count or len(set(given)) != count or all(word.isdigit() for word in given):
+        given = [f"point {number}" for number in range(1, count + 1)]
+    return Skeleton(
+        name=name,
+        keypoints=tuple(given),
+        flip_pairs=_side_pairs(given),
+        links=_links(category, count),
+    )
+
+
+def _from_file(category: Entry, count: int, root: Path) -> Skeleton | None:
+    """skeletons/<category>.yaml or skeletons/synth_<category>.yaml in or beside the folder."""
+    stem = re.sub(r"[^A-Za-z0-9]+", "_", str(category.get("name", "")))
+    for folder in (root / "skeletons", root.parent / "skeletons"):
+        for path in (folder / f"{stem}.yaml", folder / f"synth_{stem}.yaml"):
+            if path.is_file():
+                found = load_skeleton(path)
+                if found.num_keypoints == count:
+                    return found
+    return None
+
+
+def _known(category: Entry, count: int) -> Skeleton | None:
+    """The set that MP-100 took a category from, told by name and number of points."""
+    name = str(category.get("name", ""))
+    if name.endswith("_body") and count == 17:
+        return load_skeleton("ap10k")
+    if name.endswith("_face") and category.get("supercategory") == "animal_face" and count == 9:
+        return load_skeleton("animalweb")
+    if name in ("person", "macaque") and count == 17:
+        return load_skeleton("coco17")
+    if category.get("supercategory") == "vehicle" and count == 13:
+        cars = load_skeleton("carfusion")
+        kept = cars.keypoints[:13]
+        return replace(
+            cars,
+            keypoints=kept,
+            sigmas=None if cars.sigmas is None else cars.sigmas[:13],
+            descriptions={key: text for key, text in cars.descriptions.items() if key in kept},
+        )
+    return None
+
+
+def _links(category: Entry, count: int) -> tuple[tuple[int, int], ...]:
+    """MP-100 counts from 0; what does not fit is no link."""
+    links = (tuple(link) for link in category.get("skeleton") or ())
+    return tuple((int(a), int(b)) for a, b in links if a != b and 0 <= int(a) < count and 0 <= int(b) < count)
+
+
+def _side_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """left eye, right eye -> a flip pair; what names no side has none."""
+    return tuple(
+        (index, names.index(partner))
+        for index, name in enumerate(names)
+        if "left" in name.split()
+        and (partner := " ".join("right" if w == "left" else w for w in name.split())) in names
+    )
+
+
+# ---- episodes -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One support set and one query, as rows of the record set."""
+
+    category_id: int
+    supports: tuple[int, ...]
+    query: int
+
+
+def mp100_episodes(
+    records: RecordSet,
+    *,
+    shots: int = 1,
+    split: str = "test",
+    num_episodes: int | None = None,
+    num_queries: int = _NUM_QUERIES,
+    categories: Sequence[int] | None = None,
+) -> Iterator[Episode]:
+    """The published episodes of one split, in their order: 60,000 pairs in a test split, 1-shot and 5-shot alike.
+
+    For every category in the file's order and every episode, shots + 15 instances are drawn without replacement by
+    Python's `random` with seed 1; the first are the supports, each of the others a query. `records` is one split of
+    one of the five, whole: a missing instance would change every draw after it. `categories`: only these ids, as the
+    tests across super-categories do; the others draw nothing then.
+    """
+    chosen = records.filter(split=split)
+    rows = _rows_by_category(records, chosen, split)
+    draw = random.Random(_SEED)
+    count = _NUM_EPISODES.get(split, _NUM_EPISODES["test"]) if num_episodes is None else num_episodes
+    for category_id, instances in rows.items():
+        if categories is not None and category_id not in categories:
+            continue
+        if len(instances) < shots + num_queries:
+            raise UserError(
+                f"MP-100 category {category_id} has {len(instances)} instances in {split}, an episode of {shots} shots "
+                f"and {num_queries} queries needs {shots + num_queries}"
+            )
+        for _ in range(count):
+            drawn = draw.sample(instances, shots + num_queries)
+            for query in drawn[shots:]:
+                yield Episode(category_id, tuple(drawn[:shots]), query)
+
+
+def _rows_by_category(records: RecordSet, chosen: RecordSet, split: str) -> dict[int, list[int]]:
+    """Category id -> rows of `records`, both in the published order; refuses a set with gaps."""
+    parsed = chosen.attributes()
+    if not parsed or any("place" not in entry for entry in parsed):
+        raise UserError(f"no MP-100 {split} split in this record set; prepare one with: llmpose data prepare mp100 …")
+    numbers = {entry.get("split_number") for entry in parsed}
+    places = sorted(entry["place"] for entry in parsed)
+    if len(numbers) > 1 or places != list(range(len(places))):
+        raise UserError(
+            f"this record set does not hold MP-100's {split} split whole ({len(places)} instances up to number "
+            f"{places[-1] + 1}), so its episodes would not be the published ones; prepare it whole, with no rejects"
+        )
+    position = {record_id: row for row, record_id in enumerate(records.ids())}
+    ids = chosen.ids()
+    in_order = sorted(range(len(parsed)), key=lambda index: parsed[index]["place"])
+    by_category: dict[tuple[int, int], list[int]] = {}
+    for index in in_order:
+        entry = parsed[index]
+        by_category.setdefault((entry["category_place"], entry["category_id"]), []).append(position[ids[index]])
+    return {category_id: rows for (_, category_id), rows in sorted(by_category.items())}
+
+
+MP100 = Source(
+    name="mp100",
+    title="MP-100, a hundred categories with keypoints of their own",
+    gives="images, boxes, keypoints, category",
+    layout=("annotations/mp100_split{1..5}_{train,val,test}.json", "images/<category folder>/…"),
+    where="https://github.com/luminxu/Pose-for-Everything (annotations); images from thirteen owners",
+    licence="annotations non-commercial research; images under their owners' terms",
+    reader=_read,
+    skeletons=_skeletons,
+    options={
+        "number": "which of the five splits of categories: 1 to 5 (default 1)",
+        "annotations": "one json file below --root instead of those above",
+    },
+)

@@ -5,17 +5,17 @@ A file of the SMPL family is a dictionary of arrays, as .pkl or .npz. It is data
 """
 
 import os
-import zipfile
-import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
 from llmpose.body.unpickle import load_arrays
 from llmpose.errors import UserError
 
+T = TypeVar("T")
 Kind: TypeAlias = Literal["smpl", "smplh", "smplx"]
 Gender: TypeAlias = Literal["neutral", "male", "female"]
 
@@ -68,13 +68,28 @@ def read_body(path: Path, kind: Kind | None = None) -> BodyData:
 
 def read_npz(path: Path, wanted: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
     """The arrays of an .npz, none of them an object (those are pickles). `wanted`: only these, where present."""
-    try:
+
+    def read() -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files if wanted is None or key in wanted}
+
+    return _read_or_say(read, path, ".npz")
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The array of an .npy; objects are refused."""
+    return _read_or_say(lambda: np.asarray(np.load(path, allow_pickle=False)), path, ".npy")
+
+
+def _read_or_say(read: Callable[[], T], path: Path, what: str) -> T:
+    try:
+        return read()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: not a readable .npz ({error}); it may be cut off, copy it again") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files fail in many ways: zip, zlib, even Python's own tokenizer
+        raise UserError(f"{path}: not a readable {what} ({error}); it may be cut off, copy it again") from error
 
 
 def read_stand_in(kind: Kind) -> BodyData:
@@ -149,14 +164,14 @@ def _checked(arrays: dict[str, Any], path: Path, kind: Kind | None, *, is_stand_
     if missing:
         raise UserError(
             f"{path}: not a body model of the SMPL family: misses {', '.join(missing)}; "
-            f"it holds {', '.join(sorted(arrays))[:200]}"
+            f"it holds {', '.join(_contents(path, arrays))[:200]}"
         )
 
     def numbers(key: str, *shape: int | None) -> np.ndarray:
-        try:
-            value = np.asarray(arrays[key], dtype=np.float64)
-        except (TypeError, ValueError):
-            raise UserError(f"{path}: {key} is not an array of numbers") from None
+        value = np.asarray(arrays[key])
+        if value.dtype.kind not in "fiu":
+            raise UserError(f"{path}: {key} is not an array of numbers")
+        value = value.astype(np.float64)
         fits = value.ndim == len(shape) and all(
             want in (None, got) for want, got in zip(shape, value.shape, strict=True)
         )
@@ -198,6 +213,14 @@ def _checked(arrays: dict[str, Any], path: Path, kind: Kind | None, *, is_stand_
         hands_mean=hands_mean,
         is_stand_in=is_stand_in,
     )
+
+
+def _contents(path: Path, arrays: dict[str, Any]) -> list[str]:
+    """The names in the file; of an .npz only the wanted arrays were read."""
+    if path.suffix != ".npz":
+        return sorted(arrays)
+    with np.load(path, allow_pickle=False) as archive:
+        return sorted(archive.files)
 
 
 def _parents(kintree_table: np.ndarray, path: Path) -> tuple[int, ...]:

@@ -88,7 +88,7 @@ class BodyModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.vertices_rest.device
+        return self.joints_rest.device
 
     def rest_joints(self, betas: Tensor | None = None) -> Tensor:
         """(..., J, 3) joints of the T-pose in SMPL's rest frame (y up). The root turns about the first, the pelvis."""

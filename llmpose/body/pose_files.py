@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from llmpose.body.files import NUM_BETAS, read_npz
+from llmpose.body.files import NUM_BETAS, read_npy, read_npz
 from llmpose.body.pose import JOINT_NAMES, Frame, Pose
 from llmpose.errors import UserError
 
@@ -90,13 +90,13 @@ _BODY_KEYS = ("pose_body", "body_pose")
 def _from_npz(arrays: dict[str, np.ndarray], path: Path) -> Pose:
     betas, trans_m = _shape_and_translation(arrays, path)
     if "rotmat" in arrays:
-        return _build(lambda: Pose(torch.from_numpy(_numbers(arrays["rotmat"])), betas, trans_m), path)
+        return _build(lambda: Pose(torch.from_numpy(_numbers(arrays["rotmat"], path)), betas, trans_m), path)
     root = next((arrays[key] for key in _ROOT_KEYS if key in arrays), None)
     body = next((arrays[key] for key in _BODY_KEYS if key in arrays), None)
     if "poses" in arrays:
-        axis_angle = _numbers(arrays["poses"])
+        axis_angle = _numbers(arrays["poses"], path)
     elif root is not None and body is not None:
-        root, body = _numbers(root), _numbers(body)
+        root, body = _numbers(root, path), _numbers(body, path)
         if root.shape[-1] != 3 or body.shape[-1] < 63 or root.shape[:-1] != body.shape[:-1]:
             raise UserError(f"{path}: root {root.shape} and body {body.shape}, expected (..., 3) and (..., 63)")
         axis_angle = np.concatenate([root, body], axis=-1)
@@ -113,25 +113,21 @@ def _from_npz(arrays: dict[str, np.ndarray], path: Path) -> Pose:
 def _shape_and_translation(arrays: dict[str, np.ndarray], path: Path) -> tuple[Any, Any]:
     betas = arrays.get("betas")
     if betas is not None:
-        betas = _numbers(betas)
+        betas = _numbers(betas, path)
         if betas.ndim == 0 or betas.shape[-1] < NUM_BETAS:
             raise UserError(f"{path}: betas {betas.shape}, expected at least {NUM_BETAS} numbers")
         betas = torch.from_numpy(betas[..., :NUM_BETAS])  # AMASS gives 16, newer files up to 300, in falling importance
     trans = next((arrays[key] for key in ("trans", "transl") if key in arrays), None)
-    return betas, None if trans is None else torch.from_numpy(_numbers(trans))
+    return betas, None if trans is None else torch.from_numpy(_numbers(trans, path))
 
 
 def _from_npy(path: Path) -> Pose:
-    try:
-        rotmat = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: not a readable .npy ({error}); it may be cut off") from error
-    return _build(lambda: Pose(torch.from_numpy(_numbers(rotmat))), path)
+    return _build(lambda: Pose(torch.from_numpy(_numbers(read_npy(path), path))), path)
 
 
-def _numbers(array: np.ndarray) -> np.ndarray:
+def _numbers(array: np.ndarray, path: Path) -> np.ndarray:
     if array.dtype.kind not in "fiu":
-        raise UserError(f"an array of {array.dtype} where a pose's numbers were expected")
+        raise UserError(f"{path}: an array of {array.dtype} where a pose's numbers were expected")
     return array.astype(np.float64)
 
 

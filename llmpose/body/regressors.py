@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llmpose.body.files import ENVIRONMENT
+from llmpose.body.files import ENVIRONMENT, read_npy
 from llmpose.body.unpickle import load_pickle
 from llmpose.errors import UserError
 
@@ -56,15 +56,7 @@ def _find(name: str) -> Path:
 
 
 def _read(path: Path) -> np.ndarray:
-    if path.suffix == ".pkl":
-        content = load_pickle(path)
-    else:
-        try:
-            content = np.load(path, allow_pickle=False)
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file") from None
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"{path}: not a readable .npy ({error}); it may be cut off") from error
+    content = load_pickle(path) if path.suffix == ".pkl" else read_npy(path)
     if not isinstance(content, np.ndarray) or content.dtype.kind not in "fiu":
         raise UserError(f"{path}: holds no array of numbers; a regressor is a .npy or .pkl with one (K, V) array")
     return content.astype(np.float64)

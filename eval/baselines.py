@@ -6,6 +6,7 @@ A model that does not beat them has learned nothing that a table lookup does not
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 import roma
@@ -17,7 +18,7 @@ from eval.metrics.text import tokenize_13a
 
 def mean_pose(rotmat: Tensor) -> Tensor:
     """(N, 22, 3, 3) -> (22, 3, 3): per joint the rotation nearest to the mean matrix (the chordal mean)."""
-    return roma.special_procrustes(rotmat.double().mean(dim=0)).to(rotmat.dtype)
+    return cast(Tensor, roma.special_procrustes(rotmat.double().mean(dim=0))).to(rotmat.dtype)
 
 
 def draw(count: int, size: int, seed: int) -> np.ndarray:

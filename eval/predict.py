@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from llmpose.talk.conversation import Conversation
     from llmpose.talk.decoding import Answer
 
-_BLOCK, _NUM_BLOCKS = 1 << 16, 64
-
 
 @dataclass
 class Prediction:
@@ -166,19 +164,15 @@ def predict(
 
 
 def fingerprint(folder: str | Path) -> str:
-    """A hash of a model's folder that is quick for large files: names, sizes and 64 blocks spread over each file."""
-    digest = hashlib.sha256()
-    root = Path(folder)
-    for path in sorted(
-        p for p in root.rglob("*") if p.is_file() and p.suffix in (".json", ".safetensors", ".jinja", ".txt")
-    ):
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(root).as_posix()}:{size};".encode())
-        with path.open("rb") as file:
-            for block in range(min(_NUM_BLOCKS, size // _BLOCK + 1)):
-                file.seek(block * max(_BLOCK, size // _NUM_BLOCKS))
-                digest.update(file.read(_BLOCK))
-    return digest.hexdigest()
+    """A hash of a model's folder: its weights (sampled), and every small file that changes what it says."""
+    from llmpose.model.adapters import fingerprint as of_weights
+
+    root, digest = Path(folder), hashlib.sha256()
+    for path in sorted(p for p in root.rglob("*") if p.suffix in (".json", ".jinja", ".txt", ".model") and p.is_file()):
+        digest.update(f"{path.relative_to(root).as_posix()}:".encode() + path.read_bytes())
+    for place in sorted({path.parent for path in root.rglob("*.safetensors")}):
+        digest.update(f"{place.relative_to(root).as_posix()}:{of_weights(place)}".encode())
+    return digest.hexdigest()[:16]
 
 
 def describe_settings(settings: Any) -> dict[str, Any]:

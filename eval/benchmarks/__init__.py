@@ -1,1 +1,28 @@
-"""One file per table of the papers."""
+"""One file per table of the papers. `BENCHMARKS` names them all; each is made when it is asked for."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from eval.benchmarks.base import Benchmark
+
+
+def _from(module: str, name: str, *arguments: str) -> "Callable[[], Benchmark]":
+    return lambda: getattr(import_module(f"eval.benchmarks.{module}"), name)(*arguments)
+
+
+BENCHMARKS: "dict[str, Callable[[], Benchmark]]" = {
+    "pose_to_text": _from("comprehension", "Comprehension", "pose_to_text", "Pose to text"),
+    "pose_diff": _from("comprehension", "Comprehension", "pose_diff", "Pose difference"),
+    "image_to_text": _from("comprehension", "Comprehension", "image_to_text", "Image to text"),
+    "image_diff": _from("comprehension", "Comprehension", "image_diff", "Image difference"),
+    "text_to_pose": _from("text_to_pose", "TextToPose"),
+    "pose_estimation": _from("pose_estimation", "PoseEstimation"),
+    "pose_estimation_3dpw": _from("pose_estimation", "PoseEstimation", "3DPW"),
+    "pose_estimation_h36m": _from("pose_estimation", "PoseEstimation", "H36M"),
+    "pose_editing": _from("pose_editing", "PoseEditing"),
+    "retrieval": _from("retrieval", "Retrieval", "pose"),
+    "pair_retrieval": _from("retrieval", "Retrieval", "pair"),
+    "pose_decoding": _from("pose_decoding", "PoseDecoding"),
+}

@@ -115,7 +115,7 @@ def _means(rows: Sequence[ReferringRow]) -> dict[str, float]:
     names = ("recall", "precision", "density_f1", "recall_50", "precision_50")
     result = {name: float(np.mean([getattr(row, name) for row in meant])) for name in names} if meant else {}
     if nobody:
-        result["rejection"] = float(np.mean([row.rejected for row in nobody]))
+        result["rejection"] = sum(row.rejected is True for row in nobody) / len(nobody)
     return result
 
 

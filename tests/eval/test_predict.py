@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from eval.predict import Prediction, PredictionCache, Question, describe_settings, fingerprint, predict
 from llmpose.body.pose import Pose
@@ -84,11 +85,12 @@ def test_a_fingerprint_follows_the_weights_and_not_the_place(tmp_path: Path) -> 
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
-        (tmp_path / name / "model.safetensors").write_bytes(bytes(range(256)) * 4096)
+        save_file({"weight": torch.arange(300_000.0)}, tmp_path / name / "model.safetensors")
     assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
-    weights = bytearray((tmp_path / "b" / "model.safetensors").read_bytes())
-    weights[500_000] ^= 1
-    (tmp_path / "b" / "model.safetensors").write_bytes(weights)
+    save_file({"weight": torch.arange(300_000.0) + 0.5}, tmp_path / "b" / "model.safetensors")
+    assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")
+    save_file({"weight": torch.arange(300_000.0)}, tmp_path / "b" / "model.safetensors")
+    (tmp_path / "b" / "config.json").write_text('{"pose_attention": "causal"}')
     assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")
 
 
@@ -98,6 +100,7 @@ from tests.eval.test_predict import Echo, questions
 from eval.metrics.body import BodyError
 from eval.predict import PredictionCache, predict, process_share
 import torch
+from safetensors.torch import save_file
 echo = Echo()
 found = predict(questions(11), echo, PredictionCache(sys.argv[1], "t", {}), batch_size=2)
 rank, processes = process_share()

@@ -1,0 +1,78 @@
+"""Benchmarks by name, one after the other: `llmpose eval NAME|all`.
+
+What cannot run for want of data or models is named with the way to get it; with `all` the others go on.
+"""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table as RichTable
+
+from eval.benchmarks import BENCHMARKS
+from eval.benchmarks.base import Bench, MissingNeed, Result
+from llmpose.errors import BadUsage
+
+
+def names_of(wanted: Sequence[str]) -> list[str]:
+    """`all`, or names that exist, each once."""
+    unknown = [name for name in wanted if name != "all" and name not in BENCHMARKS]
+    if unknown:
+        raise BadUsage(f"no benchmark is called {unknown[0]!r}; there are {', '.join(BENCHMARKS)}, and all")
+    return list(BENCHMARKS) if "all" in wanted else list(dict.fromkeys(wanted))
+
+
+def evaluate(wanted: Sequence[str], bench: Bench, console: Console | None = None) -> list[Result]:
+    """Run, print and write; the results of those that ran."""
+    names = names_of(wanted)
+    results: list[Result] = []
+    missing: list[str] = []
+    for name in names:
+        try:
+            result = BENCHMARKS[name]().run(bench)
+        except MissingNeed as error:
+            if "all" not in wanted:
+                raise
+            missing.append(str(error))
+            continue
+        if result is not None:
+            results.append(result)
+            if console is not None:
+                console.print(result.table.to_rich())
+    if console is not None and bench.is_main:
+        for line in missing:
+            console.print(f"[dim]not run[/] {line}", highlight=False)
+        if results:
+            console.print(f"tables, scores and answers: {bench.out_dir}", highlight=False)
+    if missing and not results and bench.is_main:
+        raise MissingNeed(missing[0] if len(missing) == 1 else f"no benchmark could run; the first: {missing[0]}")
+    return results
+
+
+def list_benchmarks(console: Console) -> None:
+    table = RichTable("name", "table", "needs", title="Benchmarks")
+    for name, make in BENCHMARKS.items():
+        benchmark = make()
+        table.add_row(name, benchmark.title, benchmark.needs)
+    console.print(table)
+
+
+class Bar:
+    """A progress bar per task, as a `Progress` callback of the bench."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.progress = Progress(*columns, console=console, transient=True)
+        self.tasks: dict[str, int] = {}
+
+    def __enter__(self) -> "Bar":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what not in self.tasks:
+            self.tasks[what] = int(self.progress.add_task(what, total=total))
+        self.progress.update(self.tasks[what], completed=done)  # type: ignore[arg-type]

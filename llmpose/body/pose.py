@@ -76,7 +76,8 @@ _TO_WORLD: dict[str, tuple[tuple[float, float, float], ...]] = {
 ArrayLike: TypeAlias = Tensor | np.ndarray | Sequence[Any]
 
 _NUM_BETAS = 10
-_ORTHONORMAL_TOLERANCE = 1e-3
+ROTATION_TOLERANCE = 1e-3
+"""How far R^T R may be from I, and det R from 1, in what counts as a rotation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,11 +300,11 @@ class Pose:
             value = getattr(self, name)
             if value is not None and not torch.isfinite(value).all():
                 raise UserError(f"{source}: {name} holds NaN or infinite numbers{_where(~torch.isfinite(value))}")
-        wrong = rotation_error(self.rotmat) > _ORTHONORMAL_TOLERANCE
+        wrong = rotation_error(self.rotmat) > ROTATION_TOLERANCE
         if wrong.any():
             raise UserError(
                 f"{source}: not a rotation{_where(wrong)}: R^T R differs from I, or det R is not 1, by more than "
-                f"{_ORTHONORMAL_TOLERANCE:g}; give rotation matrices, or axis-angle as 22 x 3 numbers"
+                f"{ROTATION_TOLERANCE:g}; give rotation matrices, or axis-angle as 22 x 3 numbers"
             )
         return self
 

@@ -9,20 +9,28 @@
 
 import difflib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import roma
 import torch
 
 from llmpose.body.files import NUM_BETAS, read_npy, read_npz
-from llmpose.body.pose import JOINT_NAMES, Frame, Pose
+from llmpose.body.pose import JOINT_NAMES, ROTATION_TOLERANCE, Frame, Pose
+from llmpose.body.rotations import rotation_error
 from llmpose.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 _FORMAT = "llmpose.pose"
+_HALF_PRECISION_TOLERANCE = 0.02
+"""How far R^T R may be from I when the entries of R have bfloat16's eight bits."""
 _SUFFIXES = (".npz", ".npy", ".json")
 
 
@@ -54,7 +62,7 @@ def load_pose(path: Path, *, frame: int | None = None, axes: Frame = "world") ->
         pose = _from_json(path)
     else:
         raise UserError(f"{path}: a pose file ends in {', '.join(_SUFFIXES)}")
-    pose.check(str(path))
+    pose = _unround(pose, path).check(str(path))
     if frame is not None:
         if not pose.batch_shape or not -len(pose) <= frame < len(pose):
             count = len(pose) if pose.batch_shape else 1
@@ -63,6 +71,15 @@ def load_pose(path: Path, *, frame: int | None = None, axes: Frame = "world") ->
     if axes != "world":
         pose = pose.from_frame(axes)
     return pose
+
+
+def _unround(pose: Pose, path: Path) -> Pose:
+    """Matrices that were rounded to half precision (UniPose's published poses are bfloat16) become rotations again."""
+    error = rotation_error(pose.rotmat).max().item()
+    if not ROTATION_TOLERANCE < error <= _HALF_PRECISION_TOLERANCE:
+        return pose
+    logger.info("%s: rotations are rounded (off by up to %.1g); taking the nearest rotations", path, error)
+    return replace(pose, rotmat=roma.special_procrustes(pose.rotmat))
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmpose import Pose, UserError
+from llmpose import Pose, UserError, load_body_model
 from llmpose.body import pose_files
 
 
@@ -89,6 +89,20 @@ def test_a_pose_on_the_way_to_a_full_disk_leaves_no_file(
         walk[0].save(tmp_path / "walk.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["walk.npz"]
     assert (tmp_path / "walk.npz").read_bytes() == before
+
+
+def test_rotations_rounded_to_half_precision_are_made_whole(walk: Pose, tmp_path: Path) -> None:
+    rounded = walk.rotmat.bfloat16().float()
+    np.save(tmp_path / "rounded.npy", rounded.numpy())
+    pose = Pose.load(tmp_path / "rounded.npy").check()
+    assert (pose.rotmat - walk.rotmat).abs().max() < 0.006
+
+
+def test_the_published_demo_poses_stand_upright(samples_dir: Path) -> None:
+    body = load_body_model("stand-in")
+    for path in sorted((samples_dir / "unipose_demo").glob("*.npy")):
+        joints = body.joints(Pose.load(path))
+        assert joints[12, 2] > joints[0, 2] + 0.3, f"{path.name}: neck above pelvis"
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> Path:

@@ -5,6 +5,6 @@ Start at model.py; config.py holds every number.
 """
 
 from tokenizer_vq.config import BODY_PARTS, PoseTokenizerConfig
-from tokenizer_vq.model import PoseTokenizer, PoseTokenizerOutput
+from tokenizer_vq.model import PoseEncoder, PoseTokenizer, PoseTokenizerOutput
 
-__all__ = ["BODY_PARTS", "PoseTokenizer", "PoseTokenizerConfig", "PoseTokenizerOutput"]
+__all__ = ["BODY_PARTS", "PoseEncoder", "PoseTokenizer", "PoseTokenizerConfig", "PoseTokenizerOutput"]

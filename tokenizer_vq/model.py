@@ -26,6 +26,23 @@ class PoseTokenizerOutput(ModelOutput):
     """Mean over the batch."""
 
 
+class PoseEncoder(nn.Module):
+    """(B, 22, 3, 3) -> (B, L, C), before quantisation: also for whoever wants a pose as vectors."""
+
+    def __init__(self, config: PoseTokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.net: nn.Module = ConvEncoder(config) if config.design == "conv" else PartsEncoder(config)
+
+    def forward(self, rotmat: Tensor) -> Tensor:
+        with torch.autocast(rotmat.device.type, enabled=False):
+            rotmat = rotmat.float()
+            if self.config.design == "parts":
+                rotmat = to_pelvis_frame(rotmat)
+            rotmat = rotmat[:, rotmat.shape[1] - self.config.num_joints :]
+            return self.net(rotmat_to_rot6d(rotmat, self.config.rot6d_layout))
+
+
 class PoseTokenizer(PreTrainedModel):
     """Encoder, quantizer, decoder. Always float32, whatever the model around runs in.
 
@@ -41,7 +58,7 @@ class PoseTokenizer(PreTrainedModel):
 
     def __init__(self, config: PoseTokenizerConfig) -> None:
         super().__init__(config)
-        self.encoder: nn.Module = ConvEncoder(config) if config.design == "conv" else PartsEncoder(config)
+        self.encoder = PoseEncoder(config)
         self.decoder: nn.Module = ConvDecoder(config) if config.design == "conv" else PartsDecoder(config)
         self.quantizer = make_quantizer(config)
         self.post_init()
@@ -53,18 +70,9 @@ class PoseTokenizer(PreTrainedModel):
         elif module is self.quantizer.library:
             self.quantizer.fill_tables()
 
-    def latents(self, rotmat: Tensor) -> Tensor:
-        """(B, 22, 3, 3) -> (B, L, C), before quantisation: features for whoever wants a pose as vectors."""
-        with torch.autocast(rotmat.device.type, enabled=False):
-            rotmat = rotmat.float()
-            if self.config.design == "parts":
-                rotmat = to_pelvis_frame(rotmat)
-            rotmat = rotmat[:, rotmat.shape[1] - self.config.num_joints :]
-            return self.encoder(rotmat_to_rot6d(rotmat, self.config.rot6d_layout))
-
     def forward(self, rotmat: Tensor) -> PoseTokenizerOutput:
         """Through the codes and back; gradients pass straight through the quantizer."""
-        latents = self.latents(rotmat)
+        latents = self.encoder(rotmat)
         with torch.autocast(rotmat.device.type, enabled=False):
             values, codes, commitment = self.quantizer(latents)
             return PoseTokenizerOutput(rotmat=self._rotations(values), codes=codes, commitment=commitment)
@@ -74,7 +82,7 @@ class PoseTokenizer(PreTrainedModel):
         """(B, 22, 3, 3) -> codes (B, num_pose_tokens), int64."""
         was_training = self.training
         self.quantizer.eval()  # a codebook of moving averages must not move because somebody looked
-        latents = self.latents(rotmat)
+        latents = self.encoder(rotmat)
         with torch.autocast(rotmat.device.type, enabled=False):
             codes = self.quantizer(latents).codes
         self.quantizer.train(was_training)

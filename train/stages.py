@@ -34,7 +34,12 @@ class Stage:
 
 STAGES: dict[str, Stage] = {
     "tokenizer": Stage("tokenizer", "a pose becomes a short row of tokens and comes back"),
-    "retrieval": Stage("retrieval", "poses and texts in one space, for the metrics", starts_from=("tokenizer",)),
+    "retrieval": Stage(
+        "retrieval",
+        "poses and texts in one space, for the metrics (UniPose suppl. §B.2)",
+        {"pose_encoder": "full", "pose_head": "full", "text_encoder": "full", "words": "full"},
+        ("tokenizer",),
+    ),
     "vision_clip": Stage("vision_clip", "pictures and sentences in one space"),
     "vision_pose": Stage("vision_pose", "a person's pose from a picture, for its features"),
     "align": Stage(
@@ -85,6 +90,15 @@ def plan(stage: str, adapt: Mapping[str, How]) -> dict[str, How]:
     if unknown:
         raise UserError(f"adapt: {unknown[0]!r} is no component of stage {stage}; valid: {', '.join(table) or 'none'}")
     return {**table, **adapt}
+
+
+def freeze(model: nn.Module, components: Mapping[str, tuple[str, ...]], table: Mapping[str, How]) -> None:
+    """Let what the table calls full train, and nothing else that it names; for kinds without low-rank updates."""
+    for name, parameter in model.named_parameters():
+        how = table.get(component_of(name, components), "full")
+        if how not in ("full", "frozen"):
+            raise UserError(f"adapt: {component_of(name, components)} trains in full or is frozen here, not {how}")
+        parameter.requires_grad_(how == "full")
 
 
 def component_of(name: str, components: Mapping[str, tuple[str, ...]]) -> str:

@@ -71,6 +71,18 @@ def draw(image: Image.Image, *, columns: int = 48, style: Style | None = None) -
     return _blocks(_scaled(image, columns, multiple=2))
 
 
+def trimmed(image: Image.Image, margin: float = 0.03) -> Image.Image:
+    """The picture without the empty ground around what stands on it; ground is whatever looks like its corner."""
+    pixels = np.asarray(image.convert("RGB"), np.int16)
+    differs = np.abs(pixels - pixels[0, 0]).max(-1) > 24
+    rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
+    if not len(rows):
+        return image
+    pad = round(margin * max(image.size))
+    left, top = max(columns[0] - pad, 0), max(rows[0] - pad, 0)
+    return image.crop((left, top, min(columns[-1] + 1 + pad, image.width), min(rows[-1] + 1 + pad, image.height)))
+
+
 def figure_columns(most: int = 56) -> int:
     """A figure's width that leaves the prompt in sight."""
     try:

@@ -23,7 +23,7 @@ from llmpose.talk.attach import place, read_line, unquoted
 from llmpose.talk.chat import ChatAnswer, LlmPose, part_from_path
 from llmpose.talk.conversation import ImagePart, Part, PosePart
 from llmpose.talk.decoding import Decoding, Said
-from llmpose.talk.figure import Style, clean, draw, figure_columns, terminal_style
+from llmpose.talk.figure import Style, clean, draw, figure_columns, terminal_style, trimmed
 
 PROMPT = "you > "
 VIEWS = ("front", "left", "back", "three_quarter")
@@ -245,7 +245,10 @@ class Terminal:
     def _show(self, pose: Pose, view: str = "front") -> None:
         columns = figure_columns()
         size = 320 if self.style in ("kitty", "sixel") else max(64, 2 * columns)
-        self.console.file.write(draw(self._picture(pose, view, size), columns=columns, style=self.style))
+        figure = trimmed(self._picture(pose, view, size))
+        # Somebody who lies is as wide as the terminal allows; somebody who stands is as high.
+        columns = max(8, round(columns * min(1.0, figure.width / figure.height)))
+        self.console.file.write(draw(figure, columns=columns, style=self.style))
         self.console.file.flush()
 
     def _prompt_toolkit_reader(self) -> Callable[[], str]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lesson_values import BENT, BLUE, RED, STANDING
 from transformers import CLIPVisionConfig, LlamaConfig, MistralConfig, PreTrainedTokenizerFast, Qwen2Config
 
 from llmpose.model.config import LlmPoseConfig, VisionEncoderSpec
@@ -97,12 +98,6 @@ def _talker(
         head[words.pose_open_id] *= 4.0
         head[words.end_id] *= 3.0
     return model, LlmPoseProcessor.for_model(config, tokenizer, pose_tokenizer)
-
-
-RED = np.full((20, 30, 3), (200, 30, 30), np.uint8)
-BLUE = np.full((30, 20, 3), (30, 30, 200), np.uint8)
-STANDING = PosePart(codes=(3, 1, 4, 1, 5, 9, 2))
-BENT = PosePart(codes=(6, 5, 3, 5, 8, 9, 7))
 
 
 @pytest.fixture(scope="session", name="lessons")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_tokenizers import sentencepiece_like
 from transformers import AutoProcessor, PreTrainedTokenizerFast
 
 from llmpose.body.pose import Pose
@@ -35,8 +36,11 @@ LISTS = (
 )
 
 
-def made(template: str | None = None, **settings: Any) -> LlmPoseProcessor:
-    tokenizer = train_tokenizer(["The left arm is raised. Look at it and tell USER ASSISTANT"] * 5, 330)
+TEXTS = ["The left arm is raised. Look at it and tell USER: ASSISTANT: The"] * 5
+
+
+def made(template: str | None = None, kind: str = "bytes", **settings: Any) -> LlmPoseProcessor:
+    tokenizer = train_tokenizer(TEXTS, 330) if kind == "bytes" else sentencepiece_like(TEXTS)
     add_pose_words(tokenizer, 8)
     if template is not None:
         tokenizer.chat_template = template
@@ -122,10 +126,11 @@ def test_in_causal_mode_pose_tokens_are_words(processor: LlmPoseProcessor) -> No
     ]
 
 
+@pytest.mark.parametrize("kind", ["bytes", "sentencepiece"])
 @pytest.mark.parametrize("template", [None, VICUNA, CHATML, NO_END, LISTS])
-def test_a_prompt_is_the_beginning_of_its_training_row(template: str | None) -> None:
+def test_a_prompt_is_the_beginning_of_its_training_row(template: str | None, kind: str) -> None:
     """What a model reads before it answers is exactly what stood before the answer in training, in every template."""
-    processor = made(template)
+    processor = made(template, kind)
     asked = Conversation().user("Look at ", ImagePart(PICTURE), ", the left arm of ", A)
     talk = asked.assistant("The arm is raised.").user("Tell it.")
     for question in (asked, talk):
@@ -228,7 +233,7 @@ def broken_pose(joints: int) -> Any:
         (Conversation().user("at"), r"the last turn \(turn 1\) is the user's; training needs an answer"),
         (Conversation().user().assistant("a"), r"turn 1 \(user\) says nothing"),
         (Conversation().user("a").assistant(""), r"turn 2 \(assistant\) says nothing"),
-        (Conversation().user("a", broken_pose(24)).assistant("a"), r"\(user\), item 2: a pose with 24 joints; expected 22"),
+        (Conversation().user("a", broken_pose(24)).assistant("a"), "item 2: a pose with 24 joints; expected 22"),
         (Conversation().user(Pose.rest(5)).assistant("a"), r"turn 1 \(user\), item 1: 5 poses in one part"),
         (Conversation().user("a").assistant(PosePart(codes=(1, 2))), r"\(assistant\), item 1: a pose of 2 codes"),
         (Conversation().user(PosePart(codes=(1, 2, 8))).assistant("a"), "item 1: a pose code outside 0 ... 7"),

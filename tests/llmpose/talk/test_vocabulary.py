@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+from tiny_tokenizers import sentencepiece_like
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from llmpose.errors import UserError
@@ -16,21 +16,9 @@ from llmpose.talk.vocabulary import MARKS, Vocabulary, add_pose_words, pose_word
 TEXTS = ["The person raises the left arm.", "Both knees are bent, 0.123 and 45."] * 10
 
 
-def sentencepiece_like() -> PreTrainedTokenizerFast:
-    """As Llama's and Mistral's: words carry a mark for the space before them, the first one too."""
-    core = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    core.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    special = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
-    core.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=500, special_tokens=special, show_progress=False))
-    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
-
-
 @pytest.fixture(params=["trained", "sentencepiece"])
 def any_tokenizer(request: Any) -> PreTrainedTokenizerFast:
-    return train_tokenizer(TEXTS, 300) if request.param == "trained" else sentencepiece_like()
+    return train_tokenizer(TEXTS, 300) if request.param == "trained" else sentencepiece_like(TEXTS)
 
 
 def test_codes_become_ids_and_back(any_tokenizer: PreTrainedTokenizerFast) -> None:

@@ -1,0 +1,164 @@
+"""Asking from Python: answers, meshes, and a memory that can be undone."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lesson_values import BENT, RED, STANDING
+from PIL import Image
+
+import llmpose
+from llmpose.body.pose import Pose
+from llmpose.errors import UserError
+from llmpose.talk.attach import place, read_line, unquoted
+from llmpose.talk.chat import LlmPose, message_parts
+from llmpose.talk.conversation import Conversation, ImagePart, PosePart, TextPart
+from llmpose.talk.decoding import Said
+
+
+@pytest.fixture(scope="module")
+def model(taught: Any) -> LlmPose:
+    return LlmPose(*taught("mixed"))
+
+
+def test_five_lines_from_a_folder_to_an_answer(model_folder: Path, tmp_path: Path) -> None:
+    model = llmpose.LlmPose.from_pretrained(model_folder, device="cpu")
+    answer = model.chat("Stand.")
+    assert answer.codes == [STANDING.codes]
+    assert answer.pose_confidences[0] > 0.9
+    mesh = answer.meshes[0]
+    assert mesh.vertices_m.shape == (6890, 3)
+    expected = model.body(answer.poses[0]).vertices_m
+    torch.testing.assert_close(mesh.vertices_m, expected)
+    mesh.save(tmp_path / "body.glb")
+    assert (tmp_path / "body.glb").read_bytes()[:4] == b"glTF"
+    assert answer.render(size=64).size == (64, 64)
+    with pytest.raises(UserError, match="has 1 poses; there is no pose 1"):
+        answer.render(1)
+
+
+def test_messages_are_text_pictures_poses_and_paths(model: LlmPose, tmp_path: Path) -> None:
+    Image.fromarray(RED).save(tmp_path / "red.png")
+    asked = [["Describe ", RED], ["Describe ", tmp_path / "red.png"], ("Describe ", Image.fromarray(RED))]
+    assert [answer.text for answer in model.chat_many(asked)] == ["A man is standing."] * 3
+    assert model.chat(Conversation().user("Describe ", RED)).text == "A man is standing."
+
+
+def test_a_session_remembers_undoes_and_forgets(model: LlmPose) -> None:
+    session = model.session()
+    assert session.ask("Stand.").codes == [STANDING.codes]
+    assert session.ask("Now bend the knees.").codes == [BENT.codes]
+    assert session.ask("And?").text == "Bent."
+    assert len(session.poses) == 2
+    assert all(isinstance(pose, Pose) for pose in session.poses)
+    assert session.undo()
+    assert session.undo()
+    assert session.ask("Now bend the knees.").codes == [BENT.codes]
+    session.reset()
+    assert session.conversation.turns == ()
+    assert not session.undo()
+    assert session.ask("Stand.").codes == [STANDING.codes]
+
+
+def test_a_question_that_fails_is_not_remembered(model: LlmPose, talker: Any) -> None:
+    session = LlmPose(*talker(0, "mixed", "llama", 40)).session()
+    with pytest.raises(UserError, match="the model reads 40"):
+        session.ask("Both knees " * 30)
+    assert session.conversation.turns == ()
+
+
+def test_an_interrupted_answer_keeps_what_was_heard(model: LlmPose) -> None:
+    session = model.session()
+    heard: list[Said] = []
+
+    def interrupt_behind_the_pose(said: Said) -> None:
+        heard.append(said)
+        if said.codes is not None:
+            raise KeyboardInterrupt
+
+    answer = session.ask("Bend the knees.", listener=interrupt_behind_the_pose)
+    assert answer.finish_reason == "stopped"
+    assert answer.is_cut_off
+    assert (answer.text, answer.codes) == ("Both knees are bent: ", [BENT.codes])
+    assert len(answer.poses) == 1
+    assert session.conversation.answer.poses[0].codes == BENT.codes
+    assert model.chat("Stand.").codes == [STANDING.codes]  # nothing is left of the interruption
+
+    def interrupt_at_once(said: Said) -> None:
+        raise KeyboardInterrupt
+
+    session.reset()
+    answer = session.ask("Bend the knees.", listener=interrupt_at_once)
+    assert "Both knees are bent: ".startswith(answer.text)
+
+
+def test_settings_change_for_one_answer(model: LlmPose) -> None:
+    short = model.chat("Bend the knees.", max_new_tokens=2)
+    assert short.is_cut_off
+    assert not model.chat("Bend the knees.").is_cut_off
+    with pytest.raises(UserError, match="no setting temprature"):
+        model.chat("Stand.", temprature=1.0)
+
+
+@pytest.mark.parametrize("written", ["'{}'", '"{}"', "{}", "file://{}"])
+def test_files_in_a_line_become_parts_where_they_stand(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "my photo.png"
+    Image.fromarray(RED).save(path)
+    name = str(path)
+    if written == "{}":
+        name = name.replace(" ", "\\ ")
+    if written.startswith("file"):
+        name = name.replace(" ", "%20")
+    parts = read_line(f"What is in {written.format(name)}, please?")
+    assert [type(part) for part in parts] == [TextPart, ImagePart, TextPart]
+    assert (parts[0], parts[2]) == (TextPart("What is in "), TextPart(", please?"))
+
+
+def test_words_stay_words_and_missing_files_are_errors(tmp_path: Path) -> None:
+    line = "Don't \"shout\", it's 5.5 o'clock. See https://example.org/a"
+    assert read_line(line) == [TextPart(line)]
+    with pytest.raises(UserError, match=r"nowhere/a\.jpg: no such file"):
+        read_line("Describe nowhere/a.jpg")
+    (tmp_path / "broken.png").write_bytes(b"no")
+    with pytest.raises(UserError, match="not an image file"):
+        read_line(f"Describe {tmp_path / 'broken.png'}")
+    (tmp_path / "notes.txt").write_text("hi")
+    with pytest.raises(UserError, match="neither an image"):
+        message_parts([tmp_path / "notes.txt"])
+
+
+def test_pose_files_are_parts_and_a_sequence_wants_its_frame(tmp_path: Path) -> None:
+    Pose.rest().save(tmp_path / "one.npz")
+    Pose.rest(3).save(tmp_path / "three.npz")
+    assert isinstance(read_line(str(tmp_path / "one.npz"))[0], PosePart)
+    with pytest.raises(UserError, match=r"3 poses; say which one with frame=0 \.\.\. 2"):
+        read_line(str(tmp_path / "three.npz"))
+
+
+def test_attachments_fill_their_places_and_the_rest_goes_in_front() -> None:
+    a, b, pose = ImagePart(RED), ImagePart(RED), STANDING
+    assert place([TextPart("Compare <image> and <image>.")], [a, b]) == [
+        TextPart("Compare "), a, TextPart(" and "), b, TextPart(".")]  # fmt: skip
+    assert place([TextPart("Fit <pose>")], [a, pose]) == [a, TextPart(" "), TextPart("Fit "), pose]
+    assert place([TextPart("Describe it")], [a]) == [a, TextPart(" "), TextPart("Describe it")]
+    with pytest.raises(UserError, match="more <image> than the 1 that were given"):
+        place([TextPart("<image> <image>")], [a])
+
+
+def test_paths_are_read_as_terminals_write_them() -> None:
+    assert unquoted("'/a b.jpg'") == unquoted("/a\\ b.jpg") == unquoted("file:///a%20b.jpg") == Path("/a b.jpg")
+    assert unquoted("~/x.png") == Path.home() / "x.png"
+
+
+def test_a_folder_that_is_no_model_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not found; expected the folder of a saved llmpose model"):
+        LlmPose.from_pretrained(tmp_path)
+    with pytest.raises(UserError, match="no such folder"):
+        LlmPose.from_pretrained(tmp_path / "nowhere")
+
+
+def test_pictures_are_seen_and_not_guessed(model: LlmPose) -> None:
+    blue = np.full((9, 9, 3), (30, 30, 200), np.uint8)
+    assert model.chat(["Describe ", blue]).text == "The person leans forward."

@@ -75,7 +75,8 @@ class TableWriter:
             self._writer.close()
 
     def write(self, table: pa.Table) -> None:
-        self._writer.write_table(table)
+        # In one piece: left to itself, `datasets` cuts tables with a binary column to a hundred rows.
+        self._writer.write_table(table, writer_batch_size=max(1, len(table)))
 
 
 def open_table(path: Path) -> Dataset:

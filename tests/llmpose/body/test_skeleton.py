@@ -1,0 +1,130 @@
+"""Skeletons are data: the fourteen of the field hold together, and a mistake in somebody's own is told in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from llmpose.body.model import load_body_model
+from llmpose.body.pose import JOINT_NAMES
+from llmpose.body.skeleton import Skeleton, load_skeleton, skeleton_from_dict, skeleton_names
+from llmpose.errors import UserError
+
+COUNTS = {
+    "coco17": 17,
+    "smpl24": 24,
+    "mpii16": 16,
+    "lsp14": 14,
+    "h36m17": 17,
+    "mpi_inf_3dhp17": 17,
+    "ap10k": 17,
+    "animalpose": 20,
+    "animal_kingdom": 23,
+    "animalweb": 9,
+    "carfusion": 14,
+    "humanart21": 21,
+    "aic14": 14,
+    "crowdpose14": 14,
+}
+OWN = """
+name: stool
+keypoints:
+  seat: the round seat
+  left foot: the foot on the left
+  right foot: the foot on the right
+links: [[seat, left foot], [0, 2]]
+"""
+
+
+def test_the_library_brings_fourteen() -> None:
+    assert {name: load_skeleton(name).num_keypoints for name in skeleton_names()} == COUNTS
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_every_keypoint_is_described_in_a_sentence_of_its_own(name: str) -> None:
+    skeleton = load_skeleton(name)
+    sentences = [skeleton.descriptions[keypoint] for keypoint in skeleton.keypoints]
+    assert len(set(sentences)) == len(sentences)
+    assert min(len(sentence.split()) for sentence in sentences) >= 3
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_mirroring_twice_changes_nothing_and_swaps_left_and_right(name: str) -> None:
+    skeleton = load_skeleton(name)
+    order = skeleton.flip_permutation
+    assert tuple(order[index] for index in order) == tuple(range(skeleton.num_keypoints))
+    for index, keypoint in enumerate(skeleton.keypoints):
+        words = ["right" if word == "left" else "left" if word == "right" else word for word in keypoint.split()]
+        assert skeleton.keypoints[order[index]] == " ".join(words)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_links_reach_every_keypoint_that_is_ever_labelled(name: str) -> None:
+    skeleton = load_skeleton(name)
+    reached = {index for link in skeleton.links for index in link}
+    never_labelled = {8, 13} if name == "carfusion" else set()
+    assert reached == set(range(skeleton.num_keypoints)) - never_labelled
+
+
+def test_sigmas_of_coco_and_ap10k_are_one_list_reordered() -> None:
+    coco, ap10k = load_skeleton("coco17").sigmas, load_skeleton("ap10k").sigmas
+    assert coco is not None
+    assert ap10k is not None
+    assert sorted(coco) == sorted(ap10k)
+    assert coco[:3] == (0.026, 0.025, 0.025)
+
+
+def test_smpl24_has_the_joints_of_a_pose_first_and_the_links_of_the_body_model() -> None:
+    skeleton = load_skeleton("smpl24")
+    assert skeleton.keypoints[:22] == tuple(name.replace("_", " ") for name in JOINT_NAMES)
+    parents = load_body_model("stand-in", kind="smpl").parents
+    assert {tuple(sorted(link)) for link in skeleton.links} == {(parents[j], j) for j in range(1, 24)}
+
+
+def test_own_file_loads_and_flip_pairs_come_from_the_names(tmp_path: Path) -> None:
+    (tmp_path / "stool.yaml").write_text(OWN)
+    skeleton = load_skeleton(tmp_path / "stool.yaml")
+    assert skeleton.flip_pairs == ((1, 2),)
+    assert skeleton.links == ((0, 1), (0, 2))
+    assert skeleton.sigmas is None
+    assert skeleton.describe("Left_Foot ") == "the foot on the left"
+    assert skeleton_from_dict(skeleton.to_dict(), "again") == skeleton
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("keypoints: [a, b, a]", "'a' stands there twice"),
+        ("keypoints:\n  a: x\n  a: y", "'a' stands there twice"),
+        ("keypoints: [left ear, nose]", "no partner 'right ear'"),
+        ("keypoints: [left ear, right ear]\nflip_pairs: []", "no flip pair"),
+        ("keypoints: [left ear, right ear]\nflip_pairs: [[left ear]]", "lacks its partner"),
+        ("keypoints: [a, b]\nflip_pairs: [[a, c]]", "names 'c', no such keypoint"),
+        ("keypoints: [a, b]\nlinks: [[0, 2]]", "out of range: there are 2, 0 to 1"),
+        ("keypoints: [a, b]\nlinks: [[a, a]]", "with itself"),
+        ("keypoints: [a, b]\nsigmas: [0.1]", "1 sigmas for 2 keypoints"),
+        ("keypoints: [a, b]\nsigmas: [0.1, -1]", "positive"),
+        ("keypoints: [a, b]\nflips: []", "unknown key 'flips'"),
+        ("joints: [a, b]", "not a skeleton"),
+        ("keypoints: [a, yes]", "quote"),
+        ("keypoints: [a", "not a readable YAML file"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_file(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        load_skeleton(path)
+    assert said in str(error.value)
+    assert "mine.yaml" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_names_get_the_nearest_suggested() -> None:
+    with pytest.raises(UserError, match="did you mean 'coco17'"):
+        load_skeleton("coco_17")
+    with pytest.raises(UserError, match="did you mean 'left wrist'"):
+        load_skeleton("coco17").index("left wirst")
+
+
+def test_a_skeleton_can_be_a_key() -> None:
+    assert len({load_skeleton("coco17"), load_skeleton("coco17"), Skeleton("one", ("a",))}) == 2

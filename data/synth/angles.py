@@ -30,7 +30,7 @@ _SIDED: dict[str, tuple[float, float, float]] = {
     # motion: smallest, largest, spread of small variations
     "hip.flex": (-25, 125, 7),
     "hip.abd": (-20, 50, 5),
-    "hip.turn": (-35, 55, 7),
+    "hip.turn": (-35, 78, 7),
     "knee.flex": (0, 150, 7),
     "ankle.point": (-28, 52, 6),
     "ankle.tilt": (-18, 18, 4),

@@ -32,7 +32,7 @@ _TOUCHING: dict[Support, tuple[tuple[str, ...], ...]] = {
     "step": (_FEET,),
     "knees": (("left_knee",), ("right_knee",)),
     "knee": (_KNEES, _FEET),
-    "ground": (("pelvis", *_FEET),),
+    "ground": (("pelvis",),),
     "lying": (("pelvis", "chest", *_ARMS, *_KNEES),),
     "hands": (_HANDS,),
     "head": (("head", "chest", *_HANDS),),
@@ -42,13 +42,15 @@ _TOUCHING: dict[Support, tuple[tuple[str, ...], ...]] = {
 _FLOOR_TOLERANCE_M: dict[Support, float] = {"feet": 0.03, "foot": 0.02, "step": 0.03, "hands": 0.06}
 _OTHER_TOLERANCE_M = 0.05
 
+_SHORT_LEVER_M = 0.30
+"""Contacts nearer to each other than this tilt the body as if they were this far apart."""
 _WIDE_STANCE_M = 0.45
 """Feet farther apart than this are levelled by tilting the body, nearer ones by bending a leg."""
 
 _LEVEL: dict[Support, tuple[tuple[str, ...], tuple[str, ...], float]] = {
     # two groups that lie on the floor together, unless they are farther apart in height than this
     "knees": (_KNEES, _FEET, 0.30),
-    "ground": (("pelvis",), _FEET, 0.25),
+    "ground": (("pelvis",), _FEET, 0.20),
     "lying": (("chest", "head", *_ARMS), ("pelvis", *_KNEES, *_FEET), 0.16),
     "hands": (_HANDS, (*_FEET, *_KNEES), 0.35),
     "head": (("chest", "head"), _FEET, 0.35),
@@ -62,7 +64,10 @@ _PARTS: dict[str, tuple[str, ...]] = {
     **{f"{side}_knee": (f"{side}_knee",) for side in ("left", "right")},
     **{f"{side}_hand": (f"{side}_wrist", f"{side}_hand", f"{side}_elbow") for side in ("left", "right")},
     **{f"{side}_arm": (f"{side}_shoulder",) for side in ("left", "right")},
+    **{f"{side}_thigh": (f"{side}_hip",) for side in ("left", "right")},
 }
+_SEAT_Y_M = -0.42
+"""Height at rest that parts the seat from the thighs: both hang on the hip joints."""
 
 # Capsules: from joint, to joint, radius. The head's end lies 10 cm above its joint.
 _CAPSULES: tuple[tuple[str, str, float], ...] = (
@@ -119,6 +124,9 @@ def probe() -> Probe:
     parts: list[int] = []
     for number, joints in enumerate(_PARTS.values()):
         members = np.flatnonzero(np.isin(owner, [body.joint_names.index(joint) for joint in joints]))
+        if "left_hip" in joints or "right_hip" in joints:
+            is_seat = vertices[members, 1] > _SEAT_Y_M
+            members = members[is_seat if "pelvis" in joints else ~is_seat]
         outermost = sorted(set(members[(vertices[members] @ directions.T).argmax(0)].tolist()))
         ids += outermost
         parts += [number] * len(outermost)
@@ -267,7 +275,7 @@ def _level_legs(angles: Array, higher_left_m: Array) -> Array:
     names = probe().body.joint_names
     for side, lower_by in (("left", -higher_left_m * left_moves), ("right", higher_left_m * ~left_moves)):
         hip, knee, ankle = (rest[names.index(f"{side}_{joint}")] for joint in ("hip", "knee", "ankle"))
-        thigh, shin = np.linalg.norm(knee - hip), np.linalg.norm(ankle - knee)
+        thigh, shin = float(np.linalg.norm(knee - hip)), float(np.linalg.norm(ankle - knee))
         flex = np.radians(result[:, INDEX[f"{side}_knee.flex"]])
         length = np.sqrt(thigh**2 + shin**2 + 2 * thigh * shin * np.cos(flex))
         wanted = np.clip(length - lower_by, 0.3, thigh + shin - 1e-6)
@@ -321,7 +329,7 @@ def _level_groups(
         points = placement.points_m[np.ix_(rows, np.flatnonzero(probe().part(*parts)))]
         lowest.append(points[np.arange(len(rows)), points[:, :, 2].argmin(1)])
     apart = lowest[0] - lowest[1]
-    across = np.maximum((apart[:, :2] ** 2).sum(1), 0.15**2)
+    across = np.maximum((apart[:, :2] ** 2).sum(1), _SHORT_LEVER_M**2)
     # Pitching forward by d lifts a point at y (behind) by y d; swaying by d lifts a point at x (left) by x d.
     turn = np.degrees(-apart[:, 2:] * apart[:, :2] / across[:, None])
     turn = np.clip(turn, -12, 12) * (np.abs(apart[:, 2:]) < reach_m)
@@ -351,7 +359,7 @@ def _balance(angles: Array, placement: Placement) -> Array:
     target = _nearest_in_hull(points[:, :, :2], low, centre[:, :2])
     lever = np.maximum(centre[:, 2] - placement.floor_m, 0.3)
     tilt = np.degrees(np.arctan2(target - centre[:, :2], lever[:, None]))
-    tilt = np.clip(tilt, -12, 12) * low.any(1)[:, None]
+    tilt = np.clip(tilt, -12, 12) * np.any(low, axis=1)[:, None]
     return _tilted(angles, pitch=-tilt[:, 1], sway=-tilt[:, 0])  # forward is -y, the body's left +x
 
 

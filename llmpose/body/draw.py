@@ -67,7 +67,7 @@ def draw_skeleton(
         raise UserError(f"keypoints are (K, 3): x, y, visibility; got {points.shape}")
     if points.shape[1] == 2:
         points = np.concatenate([points, np.full((len(points), 1), 2.0)], axis=1)
-    links: Sequence[tuple[int, int]] = getattr(skeleton, "links", skeleton)
+    links: Any = getattr(skeleton, "links", skeleton)
     names: Sequence[str] = getattr(skeleton, "keypoints", ())
     if names and len(names) != len(points):
         raise UserError(f"{len(points)} keypoints do not fit a skeleton of {len(names)}")

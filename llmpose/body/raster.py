@@ -210,7 +210,8 @@ def _keep_nearest(
     wc = ((bx - ax) * (py - ay) - (by - ay) * (px - ax)) / area[face]
     wa = 1.0 - wb - wc
     inside = (wa >= 0) & (wb >= 0) & (wc >= 0)
-    face, x, y, wa, wb, wc = (values[inside] for values in (face, x, y, wa, wb, wc))
+    face, x, y = face[inside], x[inside], y[inside]
+    wa, wb, wc = wa[inside], wb[inside], wc[inside]
     za, zb, zc = depths[face].T
     depth = 1.0 / (wa / za + wb / zb + wc / zc)
     nearer = depth < nearest_m[y, x]

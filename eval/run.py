@@ -1,9 +1,10 @@
-"""Benchmarks by name, one after the other: `llmpose eval NAME|all`.
+"""Benchmarks by name, one after the other: `llmpose eval NAME|all|zero-shot`.
 
-What cannot run for want of data or models is named with the way to get it; with `all` the others go on.
+What cannot run for want of data or models is named with the way to get it; within a group the others go on.
 """
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,15 +12,21 @@ from rich.table import Table as RichTable
 
 from eval.benchmarks import BENCHMARKS
 from eval.benchmarks.base import Bench, MissingNeed, Result
+from eval.zero_shot import ZERO_SHOT
 from llmpose.errors import BadUsage
+
+EVERYTHING = {**BENCHMARKS, **ZERO_SHOT}
+GROUPS = {"all": list(BENCHMARKS), "zero-shot": list(ZERO_SHOT)}
 
 
 def names_of(wanted: Sequence[str]) -> list[str]:
-    """`all`, or names that exist, each once."""
-    unknown = [name for name in wanted if name != "all" and name not in BENCHMARKS]
+    """Benchmarks by name or group (all, zero-shot), each once."""
+    unknown = [name for name in wanted if name not in GROUPS and name not in EVERYTHING]
     if unknown:
-        raise BadUsage(f"no benchmark is called {unknown[0]!r}; there are {', '.join(BENCHMARKS)}, and all")
-    return list(BENCHMARKS) if "all" in wanted else list(dict.fromkeys(wanted))
+        near = get_close_matches(unknown[0], EVERYTHING, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join([*EVERYTHING, *GROUPS])}"
+        raise BadUsage(f"no benchmark is called {unknown[0]!r}; {hint}")
+    return list(dict.fromkeys(name for word in wanted for name in GROUPS.get(word, [word])))
 
 
 def evaluate(wanted: Sequence[str], bench: Bench, console: Console | None = None) -> list[Result]:
@@ -29,9 +36,9 @@ def evaluate(wanted: Sequence[str], bench: Bench, console: Console | None = None
     missing: list[str] = []
     for name in names:
         try:
-            result = BENCHMARKS[name]().run(bench)
+            result = EVERYTHING[name]().run(bench)
         except MissingNeed as error:
-            if "all" not in wanted:
+            if name in wanted:
                 raise
             missing.append(str(error))
             continue
@@ -51,7 +58,7 @@ def evaluate(wanted: Sequence[str], bench: Bench, console: Console | None = None
 
 def list_benchmarks(console: Console) -> None:
     table = RichTable("name", "table", "needs", title="Benchmarks")
-    for name, make in BENCHMARKS.items():
+    for name, make in EVERYTHING.items():
         benchmark = make()
         table.add_row(name, benchmark.title, benchmark.needs)
     console.print(table)

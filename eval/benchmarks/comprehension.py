@@ -5,22 +5,19 @@ are to the words of people. Both are blind in their own way: to a true descripti
 of another pose.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from eval import baselines, papers
 from eval.benchmarks.base import Bench, Benchmark, Result
+from eval.benchmarks.features import pair_features, pose_features, text_features
 from eval.benchmarks.neighbours import nearest_training
 from eval.benchmarks.taskset import TaskSet, describe_need
 from eval.metrics.retrieval import R_PRECISION_VARIANTS, RetrievalPrecision
 from eval.metrics.text import HOW_TO_GET_WORDNET, TextOverlap, rouge_l
 from eval.tables import Column, Headline, Row, RowKind, Table, percent
 
-NO_WORDS = "nothing"
-"""Stands for an empty answer where a model must read something."""
 MAX_TRAIN = 4000
 """Training records that the baselines look answers up in."""
 
@@ -121,14 +118,11 @@ class PoseFeatures:
 
     def __init__(self, bench: Bench, test: TaskSet) -> None:
         self.model = bench.pair_retrieval if test.is_pair else bench.retrieval
-        self.ids, self.batch, self.seed = test.ids, max(64, bench.batch_size), bench.seed
-        device = bench.torch_device
+        self.ids, self.seed = test.ids, bench.seed
         if test.is_pair:
-            a, b = (poses.to(device) for poses in test.pair_poses())
-            self.features = self._embedded(len(a), lambda s: self.model.embed_pair(a[s], b[s]))
+            self.features = pair_features(self.model, *test.pair_poses())
         else:
-            poses = test.poses().to(device)
-            self.features = self._embedded(len(poses), lambda s: self.model.embed_pose(poses[s]))
+            self.features = pose_features(self.model, test.poses())
 
     def precision(self, texts: Sequence[str]) -> dict[str, float]:
         metric = RetrievalPrecision(seed=self.seed)
@@ -136,10 +130,4 @@ class PoseFeatures:
         return {name: value for name, value in metric.compute().items() if name.startswith("r_precision")}
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
-        words = [text.strip() or NO_WORDS for text in texts]
-        return self._embedded(len(words), lambda s: self.model.embed_text(words[s]))
-
-    @torch.no_grad()
-    def _embedded(self, count: int, embed: Callable[[slice], Tensor]) -> np.ndarray:
-        parts = [embed(slice(start, start + self.batch)).float().cpu() for start in range(0, count, self.batch)]
-        return torch.cat(parts).numpy()
+        return text_features(self.model, texts)

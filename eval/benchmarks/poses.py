@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from eval import baselines
 from eval.benchmarks.base import Bench
+from eval.benchmarks.features import pose_features, text_features
 from eval.benchmarks.neighbours import nearest_training
 from eval.benchmarks.taskset import TaskSet
 from eval.metrics.body import PROTOCOLS, BodyError
@@ -54,10 +54,12 @@ class PoseScores:
         self.true = test.target_poses()
         self.joints, self.valid = joints or bench.joints, valid
         self.true_joints = bench.joints(self.true) if true_joints is None else true_joints
-        self.features = None if bench.retrieval is None or not test.yaw_free else self._features(self.true)
+        self.features = (
+            None if bench.retrieval is None or not test.yaw_free else pose_features(bench.retrieval, self.true)
+        )
         self.text_features = None
         if self.features is not None and self.ks:
-            self.text_features = self._embed_texts(test.first_texts())
+            self.text_features = text_features(bench.retrieval, test.first_texts())
 
     def error(self, poses: Tensor) -> BodyError:
         metric = BodyError(self.protocol)
@@ -69,7 +71,7 @@ class PoseScores:
         values = error.compute()
         intervals = {name: (i.low, i.high) for name, i in error.intervals().items()} if kind == "ours" else {}
         if self.features is not None:
-            generated = self._features(poses)
+            generated = pose_features(self.bench.retrieval, poses)
             values["fid"] = fid(self.features, generated)
             if self.text_features is not None:
                 values |= recall_table(generated, self.text_features, self.ks)
@@ -78,16 +80,6 @@ class PoseScores:
     def per_record(self, poses: Tensor) -> dict[str, float]:
         error = self.error(poses)
         return dict(zip(error.ids, error.values("mpjpe_mm").tolist(), strict=True))
-
-    @torch.no_grad()
-    def _features(self, poses: Tensor) -> np.ndarray:
-        model, device = self.bench.retrieval, self.bench.torch_device
-        return torch.cat([model.embed_pose(part.to(device)).float().cpu() for part in poses.split(256)]).numpy()
-
-    @torch.no_grad()
-    def _embed_texts(self, texts: list[str]) -> np.ndarray:
-        model, starts = self.bench.retrieval, range(0, len(texts), 256)
-        return torch.cat([model.embed_text(texts[i : i + 256]).float().cpu() for i in starts]).numpy()
 
 
 Guess = Literal["mean", "random", "nearest"]

@@ -24,6 +24,7 @@ from data.pair_set import PairSet, load_set
 from data.record import Record
 from data.record_set import RecordSet
 from data.tasks import Item, Task, task_named
+from data.tasks.base import whole_picture
 from eval.benchmarks.base import Bench, MissingNeed, TemplateChoice
 from eval.predict import Question
 from llmpose.body.pose import Pose
@@ -151,17 +152,21 @@ class TaskSet:
         pair = self.records[row]
         return pair, self.records.records.by_id(pair.a), self.records.records.by_id(pair.b)
 
-    def conversation(self, index: int, *, wording: str | None = None, text: str | None = None) -> Conversation:
+    def conversation(
+        self, index: int, *, wording: str | None = None, text: str | None = None, whole: bool = False
+    ) -> Conversation:
         """Question and true answer, with the first text. The wording is drawn from seed and record id, in any order.
 
-        `wording`: a template of one's own; `text`: another text in place of the record's.
+        `wording`: a template of one's own; `text`: another text in place of the record's; `whole`: the whole picture in
+        place of the person's crop.
         """
         item = self.item(index)
         if text is not None:
             target = item if isinstance(item, Record) else item[0]
             target.texts = [text]
         rng = Random(f"{self.seed} {self.ids[index]}")
-        return self.definition.conversation(item, rng, wording, 0, kind=self.templates)
+        picture = whole_picture if whole else None
+        return self.definition.conversation(item, rng, wording, 0, kind=self.templates, picture=picture)
 
     def question(self, index: int) -> Conversation:
         return self.conversation(index).question

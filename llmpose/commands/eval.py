@@ -90,11 +90,6 @@ def evaluate(
 
         run_ablations(bench, preset=preset, seeds=seeds, only=only or [], console=console)
         return
-    if "zero-shot" in names:
-        from eval.zero_shot import run_zero_shot
-
-        run_zero_shot(bench, console)
-        return
     with Bar(console) as bar:
         bench.progress = bar
         run(names, bench, console)

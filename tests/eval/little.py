@@ -42,9 +42,9 @@ def pose_of(number: int) -> np.ndarray:
     return rotmat.numpy()
 
 
-def record_of(number: int, split: str, folder: Path) -> Record:
-    name = f"{number}.png"
-    pixels = np.random.default_rng(number).integers(0, 255, (48, 40, 3), dtype=np.uint8)
+def record_of(number: int, split: str, folder: Path, picture: int) -> Record:
+    name = f"{picture}.png"
+    pixels = np.random.default_rng(picture).integers(0, 255, (48, 40, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / name)
     return Record(
         id=f"little/{number}",
@@ -61,7 +61,7 @@ def record_of(number: int, split: str, folder: Path) -> Record:
     )
 
 
-def write_world(root: Path) -> Path:
+def write_world(root: Path, people_in_a_picture: int = 1) -> Path:
     """The five sets under their usual names."""
     images = root / "images"
     images.mkdir(parents=True)
@@ -69,7 +69,8 @@ def write_world(root: Path) -> Path:
     for split, count in COUNTS.items():
         start = number
         for number in range(start, start + count):
-            records.append(record_of(number, split, images))
+            together = start + (number - start) // people_in_a_picture * people_in_a_picture
+            records.append(record_of(number, split, images, together))
         for k in range(count):
             a, b = start + k, start + (k + 1) % count
             change = [f"Move from {a} to {b}: {text_of(7 * a + b)}"]

@@ -179,7 +179,7 @@ def test_missing_data_and_models_are_named_with_the_way_to_get_them(world: Path,
         evaluate(["pose_to_text"], Bench(world, tmp_path))
     with pytest.raises(MissingNeed, match="--retrieval DIR"):
         evaluate(["retrieval"], Bench(world, tmp_path))
-    with pytest.raises(BadUsage, match="no benchmark is called 'pose_to_txt'"):
+    with pytest.raises(BadUsage, match="'pose_to_txt'; did you mean 'pose_to_text'"):
         names_of(["pose_to_txt"])
     assert set(SEVEN) <= set(SETS)
 

@@ -80,7 +80,8 @@ class Layer:
     def _refuse_odd_numbers(self, merged: Any) -> None:
         """`"3_6"` would be read as 36: Python accepts underscores in numbers, people do not mean them."""
         for key, value in leaves(self.values):
-            if isinstance(value, str) and "_" in value and isinstance(OmegaConf.select(merged, key), int | float):
+            odd = isinstance(value, str) and "_" in value and "${" not in value
+            if odd and isinstance(OmegaConf.select(merged, key), int | float):
                 raise self._error(key, f"expected a number, found the text {value!r}")
 
 

@@ -164,7 +164,7 @@ class Recipe:
     """Name of the run, for logs and trackers."""
     stage: str = ""
     """A name of train.stages.STAGES: what it trains, adapts and starts from; empty: the kind trains all of itself."""
-    run_dir: str = "runs/${name}"
+    run_dir: str = "${oc.env:LLMPOSE_RUNS,runs}/${name}"
     """Everything the run writes: recipe, logs, checkpoints, model."""
     start_from: str | None = None
     """Run folder (or saved model) of the previous stage."""

@@ -57,11 +57,18 @@ def evaluate(wanted: Sequence[str], bench: Bench, console: Console | None = None
 
 
 def list_benchmarks(console: Console) -> None:
-    table = RichTable("name", "table", "needs", title="Benchmarks")
+    """Two tables: the benchmarks with the sets they read, and the sets with the way to get them."""
+    from eval.benchmarks.taskset import HOW_TO_GET
+
+    benchmarks = RichTable("name", "table", "reads", title="Benchmarks", title_justify="left")
     for name, make in EVERYTHING.items():
         benchmark = make()
-        table.add_row(name, benchmark.title, benchmark.needs)
-    console.print(table)
+        reads, _, _ = benchmark.needs.partition(":")
+        benchmarks.add_row(name, benchmark.title, reads)
+    sets = RichTable("DATA/", "what it is and how to get it", title="Sets", title_justify="left")
+    for name, how in HOW_TO_GET.items():
+        sets.add_row(name, how)
+    console.print(benchmarks, sets)
 
 
 class Bar:

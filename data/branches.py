@@ -33,12 +33,15 @@ def merge_alike(
 ) -> list[Example]:
     """Merge the examples that share a prefix of `at_least` tokens; the others stay as they are."""
     groups: dict[tuple[object, ...], list[Example]] = {}
+    merged: list[Example] = []
     for example in examples:
+        if example.branch.any():  # it has branches of its own: a pose that something follows (llmpose/talk/row.py)
+            merged.append(example)
+            continue
         head = example.token_ids[:at_least]
         seen = -(-int((head == image_id).sum()) // num_image_tokens) if num_image_tokens else 0
         pictures = tuple(digest(image) for image in example.images[:seen])
         groups.setdefault((tuple(head.tolist()), pictures), []).append(example)
-    merged: list[Example] = []
     for group in groups.values():
         prefix = shared_prefix(group, image_id, num_image_tokens) if len(group) > 1 else 0
         merged.extend([merge(group, prefix, image_id, num_image_tokens)] if prefix >= at_least else group)

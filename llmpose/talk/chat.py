@@ -133,7 +133,8 @@ class LlmPose:
         listener: Listener | None = None,
         **changes: Any,
     ) -> ChatAnswer:
-        """One answer. The message is text, or a list of text, images, poses and paths, or a whole conversation.
+        """One answer. The message is text, or a list of text, images, poses and paths, or a whole conversation (a
+        `Conversation`, or messages with role and content).
 
         `changes` are settings of `Decoding` for this answer: `model.chat("Stand.", temperature=0.8, seed=1)`.
         """
@@ -228,6 +229,10 @@ class ChatSession:
         self.conversation = replace(self.conversation, turns=())
 
     @property
+    def num_poses(self) -> int:
+        return sum(len(turn.poses) for turn in self.conversation.turns)
+
+    @property
     def poses(self) -> list[Pose]:
         """All poses of the conversation, given and answered, in order."""
         parts = [part for turn in self.conversation.turns for part in turn.poses]
@@ -244,7 +249,12 @@ def changed_settings(settings: Decoding, changes: dict[str, Any]) -> Decoding:
 
 
 def as_conversation(message: object) -> Conversation:
-    return message if isinstance(message, Conversation) else Conversation().user(*message_parts([message]))
+    """A conversation as it is, messages of a chat interface, or what the user says first."""
+    if isinstance(message, Conversation):
+        return message
+    if isinstance(message, list) and message and all(isinstance(one, dict) and "role" in one for one in message):
+        return Conversation.from_messages(message)
+    return Conversation().user(*message_parts([message]))
 
 
 def message_parts(items: Sequence[object]) -> tuple[Part, ...]:
@@ -264,6 +274,8 @@ def part_from_path(path: Path, *, frame: int | None = None) -> Part:
     """An image or pose file as a part; both are read (or at least looked at) now, so that errors come at once."""
     if path.suffix.lower() in POSE_SUFFIXES:
         pose = Pose.load(path, frame=frame)
+        if tuple(pose.batch_shape) == (1,):
+            pose = pose[0]
         if pose.batch_shape:
             raise UserError(f"{path}: {len(pose)} poses; say which one with frame=0 ... {len(pose) - 1}")
         return PosePart(pose=pose)

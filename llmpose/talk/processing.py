@@ -142,14 +142,14 @@ class LlmPoseProcessor(ProcessorMixin):
     @torch.no_grad()
     def encode_poses(self, rotmat: Tensor) -> Tensor:
         """(B, 22, 3, 3) to codes (B, num_pose_tokens)."""
-        return self.pose_tokenizer.encode(rotmat)
+        return self.pose_tokenizer.encode(rotmat.to(self.pose_tokenizer.device)).cpu()
 
     @torch.no_grad()
     def decode_poses(self, codes: Tensor) -> "list[Pose]":
         """Codes (B, num_pose_tokens) to one pose each."""
         from llmpose.body.pose import Pose
 
-        rotmat = self.pose_tokenizer.decode(codes).cpu() if len(codes) else codes
+        rotmat = self.pose_tokenizer.decode(codes.to(self.pose_tokenizer.device)).cpu() if len(codes) else codes
         return [Pose(rotmat=one) for one in rotmat]
 
     # -- conversations ----------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ class LlmPoseProcessor(ProcessorMixin):
                     if part.codes is not None:
                         codes[number][place] = check_codes(part.codes, self.encoding)
                     elif part.pose is not None:
-                        rotmats.append(check_rotmat(part.pose.rotmat))
+                        rotmats.append(check_rotmat(part.pose.rotmat).cpu())
                         waiting.append((number, place))
                 except UserError as error:
                     role = conversation.turns[place[0]].role

@@ -5,7 +5,7 @@ Ctrl-C stops an answer (what was said so far is kept) and clears a half-typed li
 
 import shlex
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from llmpose.errors import UserError
 from llmpose.talk.attach import place, read_line, unquoted
 from llmpose.talk.chat import ChatAnswer, LlmPose, part_from_path
 from llmpose.talk.conversation import ImagePart, Part, PosePart
-from llmpose.talk.decoding import Decoding, Said
+from llmpose.talk.decoding import Said
 from llmpose.talk.figure import Style, clean, draw, figure_columns, terminal_style, trimmed
 
 PROMPT = "you > "
+CHANGEABLE = ("temperature", "top_p", "pose_temperature", "seed", "max_new_tokens", "max_poses", "num_beams")
 VIEWS = ("front", "left", "back", "three_quarter")
 
 
@@ -55,7 +56,7 @@ class Terminal:
         self.attached: list[Part] = []
         self.commands = {
             "/image": Command("/image FILE", "attach a picture to what you say next", self._image),
-            "/pose": Command("/pose FILE | NUMBER", "attach a pose: a file, or one of this chat", self._pose),
+            "/pose": Command("/pose FILE [frame=N] | NUMBER", "attach a pose: a file, or one of this chat", self._pose),
             "/poses": Command("/poses", "list the poses of this chat", self._poses),
             "/render": Command("/render [NUMBER] [VIEW] [FILE]", "show a pose; write PNG and GLB", self._render),
             "/save": Command("/save [NUMBER] [FILE]", "save a pose as .npz, .npy or .json", self._save),
@@ -98,7 +99,7 @@ class Terminal:
 
     def ask(self, parts: list[Part]) -> ChatAnswer | None:
         """Say something, and let the answer come out word by word."""
-        voice = _Voice(self.console, len(self.session.poses) + sum(isinstance(part, PosePart) for part in parts))
+        voice = _Voice(self.console, self.session.num_poses + sum(isinstance(part, PosePart) for part in parts))
         try:
             with voice:
                 settings = self.session.model.settings
@@ -121,7 +122,7 @@ class Terminal:
         }
         if answer.finish_reason in notes:
             self._say(notes[answer.finish_reason], "yellow")
-        first = len(self.session.poses) - len(answer.poses) + 1
+        first = self.session.num_poses - len(answer.codes) + 1
         for index, pose in enumerate(answer.poses):
             sure = f", sure to {100 * answer.pose_confidences[index]:.0f} %" if answer.pose_confidences else ""
             self._say(f"pose {first + index}{sure}   /render {first + index}   /save {first + index}", "green")
@@ -180,8 +181,7 @@ class Terminal:
 
     def _set(self, rest: str) -> None:
         model = self.session.model
-        known = {item.name: getattr(model.settings, item.name) for item in fields(Decoding)}
-        changeable = {name: value for name, value in known.items() if name == "seed" or isinstance(value, int | float)}
+        changeable = {name: getattr(model.settings, name) for name in CHANGEABLE}
         if not rest:
             for name, value in changeable.items():
                 self._say(f"{name} = {value}", "dim")
@@ -208,7 +208,7 @@ class Terminal:
     def _help(self, rest: str) -> None:
         del rest
         for command in self.commands.values():
-            self.console.print(f"  [bold]{escape(command.usage):32}[/bold] {command.help}")
+            self.console.print(f"  [bold]{escape(command.usage):34}[/bold] {command.help}")
         self._say("Files in a line become parts of it; <image> and <pose> say where attached ones go.", "dim")
         self._say("Ctrl-C stops an answer.", "dim")
 
@@ -229,7 +229,7 @@ class Terminal:
             raise UserError(f"{rest}: {error}") from error
         if words and words[0].isdigit():
             return int(words[0]), words[1:]
-        return len(self.session.poses), words
+        return self.session.num_poses, words
 
     def _numbered(self, number: int) -> Pose:
         poses = self.session.poses
@@ -341,13 +341,11 @@ def _free_path(path: Path, is_chosen: bool) -> Path:
     return free
 
 
-def _number_like(text: str, old: object, name: str) -> Any:
+def _number_like(text: str, old: object, name: str) -> int | float:
     try:
-        if isinstance(old, bool):
-            return {"on": True, "true": True, "off": False, "false": False}[text.lower()]
-        return int(text) if isinstance(old, int) or name == "seed" else float(text)
-    except (ValueError, KeyError) as error:
-        kind = "on or off" if isinstance(old, bool) else "a number"
+        return float(text) if isinstance(old, float) else int(text)
+    except ValueError as error:
+        kind = "a number" if isinstance(old, float) else "a whole number"
         raise UserError(f"/set {name}: {text!r} is not {kind}") from error
 
 

@@ -16,6 +16,7 @@ from llmpose.talk.attach import place, read_line, unquoted
 from llmpose.talk.chat import LlmPose, message_parts
 from llmpose.talk.conversation import Conversation, ImagePart, PosePart, TextPart
 from llmpose.talk.decoding import Said
+from llmpose.talk.processing import LlmPoseProcessor
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +163,29 @@ def test_a_folder_that_is_no_model_says_so(tmp_path: Path) -> None:
 def test_pictures_are_seen_and_not_guessed(model: LlmPose) -> None:
     blue = np.full((9, 9, 3), (30, 30, 200), np.uint8)
     assert model.chat(["Describe ", blue]).text == "The person leans forward."
+
+
+def test_messages_of_chat_interfaces_are_answered(model: LlmPose) -> None:
+    messages = [
+        {"role": "user", "content": "Stand."},
+        {"role": "assistant", "content": [{"type": "pose", "codes": list(STANDING.codes or ())}]},
+        {"role": "user", "content": "Now bend the knees."},
+    ]
+    assert model.chat(messages).codes == [BENT.codes]
+
+
+def test_a_model_without_its_pose_tokenizer_still_talks(taught: Any) -> None:
+    trained, processor = taught("mixed")
+    bare = LlmPoseProcessor(processor.tokenizer, num_pose_tokens=7, num_image_tokens=4, vision=processor.vision)
+    session = LlmPose(trained, bare).session()
+    answer = session.ask("Stand.")
+    assert (answer.codes, answer.poses, session.num_poses) == ([STANDING.codes], [], 1)
+    with pytest.raises(UserError, match="no pose tokenizer"):
+        _ = session.poses
+
+
+def test_half_precision_answers_the_same(model_folder: Path) -> None:
+    model = LlmPose.from_pretrained(model_folder, device="cpu", dtype=torch.bfloat16)
+    assert model.model.dtype == torch.bfloat16
+    assert model.chat("Stand.").codes == [STANDING.codes]
+    assert model.chat(["Describe ", RED]).text == "A man is standing."

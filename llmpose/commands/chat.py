@@ -14,8 +14,22 @@ if TYPE_CHECKING:
     from llmpose.talk.conversation import Part
 
 
+HELP = """Talk to a model about people, poses and pictures.
+
+A chat in the terminal; with --ask, or with words from a pipe, a single answer for a script.
+
+Examples:
+
+  llmpose chat --model runs/demo/4_instruct/model
+
+  llmpose chat --model DIR --ask "Estimate the pose in <image>." --image a.jpg --json
+
+  echo "A man raises both arms." | llmpose chat --model DIR --save poses
+"""
+
+
 def register(app: typer.Typer) -> None:
-    app.command()(chat)
+    app.command("chat", help=HELP)(chat)
 
 
 def chat(
@@ -37,7 +51,6 @@ def chat(
     seed: Annotated[int | None, typer.Option(help="For drawing words.")] = None,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Show poses in the terminal.")] = True,
 ) -> None:
-    """Talk to a model about people, poses and pictures."""
     if not ask and not sys.stdin.isatty():
         ask = ["-"]
     if not ask and (image or pose or as_json or save):

@@ -13,7 +13,7 @@ of different speed is closed up now and then.
 """
 
 from collections.abc import Sequence
-from random import Random
+from random import Random, getrandbits
 from typing import Any, cast
 
 import torch
@@ -52,11 +52,12 @@ def generate(
     if settings.num_beams > 1 and processor.encoding.causal_poses:
         raise UserError("beams and a causal pose mode do not go together; use num_beams=1")
     was_training = model.training
-    model.eval()
+    if was_training:  # walking through all modules takes as long as decoding a word
+        model.eval()
     try:
         prompts = processor.encode_batch([one.question for one in conversations], train=False)
         wanted = [settings.grammar] * len(prompts) if grammars is None else list(grammars)
-        base_seed = torch.seed() if settings.seed is None else settings.seed
+        base_seed = getrandbits(32) if settings.seed is None else settings.seed
         teller = Teller(processor, listener) if listener is not None else None
         answers: dict[int, Answer] = {}
         for numbers in batches(prompts, settings.batch_size):
@@ -77,7 +78,8 @@ def generate(
                 answers[row.number] = finished_answer(processor, row)
         return _with_poses(processor, [answers[number] for number in range(len(prompts))])
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
 
 
 def _grammar(model: LlmPoseForConditionalGeneration, processor: LlmPoseProcessor, wanted: str | Pattern) -> Grammar:

@@ -1,8 +1,8 @@
 """Images that stand both in what a model learns from and in what it is tested on, found by name and by content.
 
 Keypoint datasets are made of each other: MP-100 of COCO, AP-10K and others, RefCOCO of COCO. A name is compared without
-folder and ending; the content by the hash of the file's bytes, and where that differs by the hash of a small grey
-version, so that a re-saved or resized copy is found too.
+folder and ending; the content by the hash of the file's bytes, and where that differs by 256 bits that say where a
+small grey version gets brighter, so that a re-saved or resized copy, or the next frame of a film, is found too.
 """
 
 import hashlib
@@ -21,6 +21,13 @@ from llmpose.errors import UserError
 Progress = Callable[[int], None]
 
 _SHOWN = 20
+
+_SAME_BITS = 24
+"""Two pictures differ in at most so many of 256 bits if one is a copy of the other. Measured on 62 photographs: copies
+at 30 to 100 % of the size and JPEG quality 50 to 75 differ in 7 on average (95 of 100 in at most 24), strangers in 126,
+the two most alike in 35 (flies on white)."""
+_FEWEST_BITS = 16
+"""A picture with fewer gradients than this is blank, and all blank pictures are alike."""
 
 
 @dataclass(frozen=True)
@@ -97,20 +104,20 @@ class _Image:
 
 def _by_content(report: LeakReport, train: list[_Image], test: list[_Image], progress: Progress | None) -> LeakReport:
     by_bytes: dict[str, _Image] = {}
-    by_picture: dict[bytes, _Image] = {}
+    bits = np.zeros((len(train), 4), dtype=np.uint64)
     names = _grouped(train, lambda image: image.stem)
-    for image in train:
-        exact, picture = _hashes(image)
+    for row, image in enumerate(train):
+        exact, bits[row] = _hashes(image)
         by_bytes.setdefault(exact, image)
-        by_picture.setdefault(picture, image)
         if progress is not None:
             progress(1)
     for image in test:
         exact, picture = _hashes(image)
+        nearest = _nearest(bits, picture)
         if exact in by_bytes:
             report.leaks.append(Leak(by_bytes[exact].label, image.label, "same bytes"))
-        elif picture in by_picture:
-            report.leaks.append(Leak(by_picture[picture].label, image.label, "same picture"))
+        elif nearest is not None:
+            report.leaks.append(Leak(train[nearest].label, image.label, "same picture"))
         elif image.stem in names:
             report.namesakes += 1
         if progress is not None:
@@ -118,17 +125,24 @@ def _by_content(report: LeakReport, train: list[_Image], test: list[_Image], pro
     return report
 
 
-def _hashes(image: _Image) -> tuple[str, bytes]:
-    """Of the bytes; and of the picture's gradients at 17 x 16 (a difference hash of 256 bits), which compression and
-    scaling hardly move. Two pictures of one scene differ in many of its bits, so equality is a strict test."""
+def _nearest(bits: np.ndarray, picture: np.ndarray) -> int | None:
+    """The row of (N, 4) that is a copy of this picture; 150,000 rows take a millisecond or two."""
+    if not len(bits) or int(np.bitwise_count(picture).sum()) < _FEWEST_BITS:
+        return None
+    differing = np.bitwise_count(bits ^ picture).sum(axis=1)
+    nearest = int(differing.argmin())
+    return nearest if differing[nearest] <= _SAME_BITS else None
+
+
+def _hashes(image: _Image) -> tuple[str, np.ndarray]:
+    """Of the bytes; and the picture's difference hash: (4,) uint64, a bit for each step to the right at 17 x 16."""
     data = image.read()
     try:
         with Image.open(io.BytesIO(data)) as opened:
             small = np.asarray(opened.convert("L").resize((17, 16), Image.Resampling.BOX), dtype=np.int16)
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{image.label}: not a readable image ({error})") from None
-    # Flat regions would flip with the last bit of compression noise; a small step is no gradient.
-    return hashlib.sha256(data).hexdigest(), np.packbits(np.diff(small, axis=1) > 4).tobytes()
+    return hashlib.sha256(data).hexdigest(), np.packbits(np.diff(small, axis=1) > 0).view(np.uint64)
 
 
 def _images(sets: Iterable[str | Path | RecordSet], split: str | None) -> list[_Image]:

@@ -47,7 +47,7 @@ class Person:
     joints_m: Array
     """(24, 3) in the world."""
     landmarks_m: dict[str, Array]
-    """Points of the skin: nose, eyes, ears, toes, heels, finger tips."""
+    """Points of the skin: nose, eyes, ears, toes, heels, finger tips, the top of the head."""
     pieces: tuple[Piece, ...]
     """The body first."""
 
@@ -109,6 +109,7 @@ def make_people(
         hands = torch.eye(3).expand(len(pose), 2, 3, 3)
         turns, _ = shape.body.chain(torch.cat([pose, hands], 1), rest_joints)
         landmarks = {name: value.double().numpy() for name, value in shape.body.landmarks(output.vertices_m).items()}
+        landmarks["head_top"] = output.vertices_m[:, int(shape.rest[:, 1].argmax())].double().numpy()
     vertices, joints = output.vertices_m.double().numpy(), output.joints_m.double().numpy()
     rests, turns_m = rest_joints.double().numpy(), turns.double().numpy()
     people = []

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from data.synth.angles import HIGHEST_DEG, INDEX, LOWEST_DEG, Array, to_rotmat, within_limits
 from data.synth.primitives import Support
 from llmpose.body.model import BodyModel, load_body_model
+from llmpose.body.skinning import skin
 
 _MASSES: dict[str, float] = {
     "pelvis": 0.14, "spine1": 0.08, "spine2": 0.09, "spine3": 0.16, "neck": 0.01, "head": 0.07, "collar": 0.02,
@@ -101,11 +102,10 @@ class Probe:
     part_names: tuple[str, ...]
 
     @cached_property
-    def selector(self) -> torch.Tensor:
-        """(points, V): picks the points out of the mesh."""
-        result = torch.zeros(len(self.vertex_ids), self.body.num_vertices)
-        result[torch.arange(len(self.vertex_ids)), torch.from_numpy(self.vertex_ids)] = 1
-        return result
+    def skin_tables(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of the points: weights (P, 24), rest positions (P, 3), shape directions (10, P, 3)."""
+        ids = torch.from_numpy(self.vertex_ids)
+        return self.body.weights[ids], self.body.vertices_rest[ids], self.body.shape_directions[:, ids]
 
     def part(self, *names: str) -> NDArray[np.bool_]:
         """(points,) those of the named parts."""
@@ -157,8 +157,12 @@ def place(rotmat: NDArray[np.float32], betas: NDArray[np.float32] | None = None)
         pose = torch.from_numpy(np.ascontiguousarray(rotmat))
         shape = None if betas is None else torch.from_numpy(np.ascontiguousarray(betas, np.float32))
         hands = torch.eye(3).expand(len(pose), 2, 3, 3)
-        rotations, joints = body.chain(torch.cat([pose, hands], 1), body.rest_joints(shape))
-        points = body.regress(probe().selector, pose, shape)
+        rest = body.rest_joints(shape)
+        rotations, joints = body.chain(torch.cat([pose, hands], 1), rest)
+        weights, points_rest, directions = probe().skin_tables
+        if shape is not None:
+            points_rest = points_rest + torch.einsum("ns,spc->npc", shape, directions)
+        points = skin(weights, rotations, joints, rest, points_rest)
     return Placement(rotations.double().numpy(), joints.double().numpy(), points.double().numpy())
 
 

@@ -73,7 +73,7 @@ def draw_skeleton(
         raise UserError(f"{len(points)} keypoints do not fit a skeleton of {len(names)}")
     radius = max(1.5, min(result.size) / 110) if radius is None else radius
     pen = ImageDraw.Draw(result)
-    for a, b in links:
+    for a, b in ((int(a), int(b)) for a, b in links):
         if points[a, 2] > 0 and points[b, 2] > 0:
             side = color or _side_color(names[a] if names else "", names[b] if names else "")
             ends = [(float(points[k, 0]), float(points[k, 1])) for k in (a, b)]

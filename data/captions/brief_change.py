@@ -229,9 +229,7 @@ def _arms(a: Row, b: Row, moved: list[list[float]], choose: Choose) -> list[Bit]
     commands = [_one_arm(was[i], now[i], lying, choose, i) for i in range(2)]
     worth = [50 + min(35, int(40 * sum(step * step for step in moved[i]) ** 0.5)) for i in range(2)]
     if commands[0] and commands[1] and now[0] == now[1]:
-        both = _both(was, now[0], lying, choose)
-        if both:
-            return [Bit(max(worth), both)]
+        return [Bit(max(worth), _both(was, now[0], lying, choose))]
     order = sorted((i for i in range(2) if commands[i]), key=lambda i: (-worth[i], -now[i]))
     bits = [Bit(worth[i], commands[i] or "") for i in order]
     if a.together and not bits:
@@ -253,17 +251,19 @@ def _one_arm(was: int, now: int, lying: bool, choose: Choose, index: int) -> str
     )
 
 
-def _both(was: tuple[int, int], now: int, lying: bool, choose: Choose) -> str | None:
-    """Both arms end alike; the verb is shared only if both go the same way."""
+def _both(was: tuple[int, int], now: int, lying: bool, choose: Choose) -> str:
+    """Both arms end alike, wherever they come from."""
     names = ("both arms", "both hands", "both elbows", "both forearms")
-    plain: Choose = lambda ways: ways[0]  # noqa: E731
-    if _arm_command(was[0], now, lying, plain, names, "") != _arm_command(was[1], now, lying, plain, names, ""):
-        if was[0] == now or was[1] == now:
-            return None
-        hand, _, elbow, _ = unpack_arm(now)
-        if not hand and elbow < Elbow.BENT:  # from above and from below
-            return _arm_command(now, now, lying, choose, names, "", verb="same")
-    return _arm_command(was[0], now, lying, choose, names, "")
+
+    def plain(state: int) -> str:
+        return _arm_command(state, now, lying, lambda ways: ways[0], names, "")
+
+    hand, _, elbow, _ = unpack_arm(now)
+    if plain(was[0]) != plain(was[1]) and not hand and elbow < Elbow.BENT:  # one from above, one from below
+        return _arm_command(now, now, lying, choose, names, "", verb="same")
+    # the fuller of two commands serves both arms
+    state = max(was, key=lambda state: (len(plain(state)), plain(state)))
+    return _arm_command(state, now, lying, choose, names, "")
 
 
 def _arm_command(
@@ -288,7 +288,11 @@ def _arm_command(
         if not (same_way and old_elbow >= Elbow.BENT):
             place = choose(words_for_arm("elbow", towards.name, lying))
             where = choose(words_for_arm("forearm", forearm.name, lying))
-            said = f"{choose(words['bend_arm'][int(elbow)])} {arm} {place}, forearm {where}"
+            if not old_hand and old_elbow >= elbow:  # it is bent already, but elsewhere
+                command = f"{choose(words['hold_arm'])} {arm} {choose(brief_words()['bend'][int(elbow)])}"
+            else:
+                command = f"{choose(words['bend_arm'][int(elbow)])} {arm}"
+            said = f"{command} {place}, forearm {where}"
             return _in_plural(said) if plural else said
     if same_way and not verb:
         table = words["elbow"]

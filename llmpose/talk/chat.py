@@ -200,7 +200,8 @@ class ChatSession:
             if not heard:
                 raise
             answer = self._stopped(heard)
-        self.conversation = asked.assistant(*answer.parts)
+        if answer.parts:
+            self.conversation = asked.assistant(*answer.parts)
         return answer
 
     def _stopped(self, heard: list[Said]) -> ChatAnswer:

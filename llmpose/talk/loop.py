@@ -6,11 +6,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from llmpose.errors import UserError
 from llmpose.model.batch import Example
 from llmpose.model.layout import PADDING, Layout
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from llmpose.talk.cache import DecodingCache
 from llmpose.talk.decoding import Decoding
+from llmpose.talk.padding import pad_examples
 from llmpose.talk.processing import LlmPoseProcessor
 from llmpose.talk.prompts import split_prompts
 from llmpose.talk.rows import Row, Teller
@@ -61,9 +63,10 @@ class Loop:
         split = split_prompts(prompts, image_id=self.words.image_id, share=self.settings.share_prefixes)
         layers = int(cast(Any, self.model.config.text_config).num_hidden_layers)
         self.cache = DecodingCache(layers, self._fixed_length(rows, prompts))
-        batch = self.processor.pad(split.prefixes).to(self.device)
+        batch = pad_examples(split.prefixes, pad_id=self.words.pad_id).to(self.device)
         has_rest = any(len(rest) for rest in split.rests)
-        self.hidden = self._forward(batch.token_ids, batch.layout(), batch.pixels, ahead=not has_rest)
+        features = self._features([image for prefix in split.prefixes for image in prefix.images])
+        self.hidden = self._forward(batch.token_ids, batch.layout(), features, ahead=not has_rest)
         if split.which != list(range(len(split.prefixes))):
             self.select(split.which)
         self.rows = rows
@@ -71,8 +74,18 @@ class Loop:
             row.position = int(prompt.position[len(prompt) - len(rest) - 1]) + 1
             row.block = int(prompt.block.max())
             row.feed = list(zip(rest.token_ids.tolist(), rest.block.tolist(), strict=True))
+            self._keep_room(row, len(prompt))
         if has_rest:
             self.read(ahead=True)
+
+    def _features(self, images: Sequence[Any]) -> Tensor | None:
+        """(N, P, C): what the encoders see in each image; an image that comes again is not looked at again."""
+        if not images:
+            return None
+        unique = {id(image): image for image in images}
+        place = {key: number for number, key in enumerate(unique)}
+        pixels = {name: one.to(self.device) for name, one in self.processor.pixels(list(unique.values())).items()}
+        return self.model.encode_images(pixels)[[place[id(image)] for image in images]]
 
     def read(self, *, ahead: bool = False) -> None:
         """Every row reads its feed; rows with less to read are padded on the left, and nobody sees that."""
@@ -95,7 +108,7 @@ class Loop:
             self.hidden = torch.where(has_read[:, None], hidden, self.hidden)
 
     def _forward(
-        self, token_ids: Tensor, layout: Layout, pixels: dict[str, Tensor] | None = None, *, ahead: bool = False
+        self, token_ids: Tensor, layout: Layout, image_features: Tensor | None = None, *, ahead: bool = False
     ) -> Tensor:
         """Append to the cache; (rows, D) of the last column."""
         ahead = ahead and self.settings.pose_ahead and not self.causal
@@ -111,7 +124,7 @@ class Loop:
         hidden = self.model(
             token_ids=token_ids,
             **layout_now.tensors(),
-            pixels=pixels,
+            image_features=image_features,
             past_key_values=self.cache,
             past=self.past,
             return_logits=False,
@@ -177,6 +190,18 @@ class Loop:
             row.codes = []
             row.pose(codes, logprobs)
             row.feed.append((self.words.pose_close_id, 0))
+
+    def _keep_room(self, row: Row, read: int) -> None:
+        """An answer that must be led to its end has no more room than the context behind its prompt."""
+        limit = self.processor.context_length
+        if limit is None or row.grammar.is_open:
+            return
+        row.room = min(row.room, limit - read)
+        if row.grammar.shortest() > row.room:
+            raise UserError(
+                f"the prompt takes {read} tokens, the model reads {limit}; the shortest answer that the grammar allows "
+                f"may take {row.grammar.shortest()}; shorten the prompt"
+            )
 
     def check_room(self, row: Row) -> None:
         """A row that has said <p> needs room for a whole pose in the model's context, any other one for its word."""

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 from lesson_values import BENT, BLUE, RED, STANDING
-from transformers import CLIPVisionConfig, LlamaConfig, MistralConfig, PreTrainedTokenizerFast, Qwen2Config
+from transformers import (
+    CLIPVisionConfig,
+    Gemma2Config,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
 
 from llmpose.model.config import LlmPoseConfig, VisionEncoderSpec
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
@@ -23,7 +30,7 @@ TEXTS = [
     "A man is standing, leaning forward; his hands are near the hips.",
     "Both knees are bent, the torso is upright, the head looks to the left.",
 ] * 20
-FAMILIES = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config}
+FAMILIES = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config, "gemma2": Gemma2Config}
 
 Talker = tuple[LlmPoseForConditionalGeneration, LlmPoseProcessor]
 
@@ -73,6 +80,7 @@ def _talker(
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=context,
+        **({"sliding_window": 12, "head_dim": 8} if family == "gemma2" else {}),
     )
     config = LlmPoseConfig(
         text_config=text,

@@ -138,7 +138,7 @@ def test_how_it_is_computed_changes_no_answer(
             same(a, b)
 
 
-@pytest.mark.parametrize("family", ["mistral", "qwen2"])
+@pytest.mark.parametrize("family", ["mistral", "qwen2", "gemma2"])
 def test_other_language_models_decode_alike(talker: Any, questions: list[Conversation], family: str) -> None:
     model, processor = talker(0, "mixed", family)
     together = generate(model, processor, questions, GREEDY)
@@ -151,16 +151,37 @@ def test_questions_about_one_image_read_it_once(talker: Any, picture: np.ndarray
     names = ["left knee", "right knee", "head", "left hand", "right hand"]
     asked = [Conversation().user("Look at ", ImagePart(picture), f": where is the {name}?") for name in names]
     apart = generate(model, processor, asked, replace(GREEDY, share_prefixes=False))
-    images, encode_images = [], model.encode_images
-    monkeypatch.setattr(
-        type(model),
-        "encode_images",
-        lambda self, pixels: (images.append(len(pixels["clip"])), encode_images(pixels))[1],
-    )
+    looks = watch_looks(model, monkeypatch)
     shared = generate(model, processor, asked, GREEDY)
-    assert images == [1]
+    assert looks == [1]
     for a, b in zip(apart, shared, strict=True):
         same(a, b)
+
+
+def test_however_questions_begin_an_image_is_looked_at_once(talker: Any, picture: np.ndarray, monkeypatch: Any) -> None:
+    model, processor = talker(1)
+    other = picture[::-1].copy()
+    asked = [
+        Conversation().user(words, ImagePart(image)) for image in (picture, other) for words in ("See ", "In ", "")
+    ]
+    alone = [generate(model, processor, [one], GREEDY)[0] for one in asked]
+    looks = watch_looks(model, monkeypatch)
+    for a, b in zip(alone, generate(model, processor, asked, GREEDY), strict=True):
+        same(a, b)
+    assert looks == [2]
+
+
+def watch_looks(model: Any, monkeypatch: Any) -> list[int]:
+    """How many images each call of the vision encoders sees, from now on."""
+    looks: list[int] = []
+    encode_images = type(model).encode_images
+
+    def watched(self: Any, pixels: dict[str, torch.Tensor]) -> torch.Tensor:
+        looks.append(len(pixels["clip"]))
+        return encode_images(self, pixels)
+
+    monkeypatch.setattr(type(model), "encode_images", watched)
+    return looks
 
 
 def test_what_is_heard_is_what_is_answered(talker: Any, questions: list[Conversation]) -> None:
@@ -245,6 +266,22 @@ def test_an_answer_stops_where_the_context_is_full(talker: Any) -> None:
     assert any(answer.finish_reason == "context" for answer in answers)
     for answer in answers:
         assert prompt + len(answer.token_ids) + len(answer.codes) * 8 <= 40 + 8
+
+
+def test_an_answer_under_a_grammar_is_complete_even_where_the_context_ends(talker: Any) -> None:
+    model, processor = talker(1, "mixed", "llama", 40)
+    settings = replace(DRAWN, grammar="point", max_new_tokens=99)
+    rooms = []
+    for words in range(40):
+        question = Conversation().user("Both" + " a" * words)
+        rooms.append(40 - len(processor.encode_batch([question], train=False)[0]))
+        if rooms[-1] < 12:
+            break
+        answer = generate(model, processor, [question], settings)[0]
+        assert (len(answer.points), answer.finish_reason) == (1, "end")
+    assert min(rooms) < 12 <= max(rooms)
+    with pytest.raises(UserError, match="shorten the prompt"):
+        generate(model, processor, [question], settings)
 
 
 def test_beams_find_what_trying_everything_finds(talker: Any) -> None:

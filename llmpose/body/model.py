@@ -5,6 +5,7 @@ non-commercial research only), held equal by a test. Numbers are float32 whateve
 """
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 Backend: TypeAlias = Literal["own", "smplx"]
 Hands: TypeAlias = Literal["flat", "relaxed"]
 
+_CPU_CHUNK = 16
 _noted_stand_in = False
 
 
@@ -151,23 +153,53 @@ class BodyModel(nn.Module):
         vertex_ids: Tensor | None,
     ) -> BodyOutput:
         rotmat, betas, trans_m = self._inputs(pose, betas, trans_m, hands)
+        batch = rotmat.shape[:-3]
+        tables = self._tables(vertex_ids)
+        with torch.autocast(rotmat.device.type, enabled=False):
+            # On a CPU a few bodies at a time: their intermediate results stay in the cache, about twice as fast.
+            size = _CPU_CHUNK if rotmat.device.type == "cpu" else max(batch.numel(), 1)
+            parts = [
+                self._build_few(tables, *part)
+                for part in zip(
+                    rotmat.reshape(-1, *rotmat.shape[-3:]).split(size),
+                    *(_flat_split(value, batch, size) for value in (betas, trans_m)),
+                    strict=True,
+                )
+            ]
+        joints, vertices = (values[0] if len(values) == 1 else torch.cat(values) for values in zip(*parts, strict=True))
+        return BodyOutput(joints.reshape(*batch, *joints.shape[1:]), vertices.reshape(*batch, *vertices.shape[1:]))
+
+    def _tables(self, vertex_ids: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """Rest vertices (V, 3), shape and pose directions (.., 3 V), weights (V, J), of all vertices or of some."""
 
         def of(table: Tensor, axis: int) -> Tensor:
             return table if vertex_ids is None else table.index_select(axis, vertex_ids)
 
-        with torch.autocast(rotmat.device.type, enabled=False):
-            rest = self.rest_joints(betas)
-            world, joints = self.chain(rotmat, rest)
-            vertices = of(self.vertices_rest, 0)
-            if betas is not None:
-                vertices = vertices + (betas @ of(self.shape_directions, 1).flatten(1)).unflatten(-1, (-1, 3))
-            if self.has_pose_directions:
-                bend = (rotmat[..., 1:, :, :] - torch.eye(3, device=rotmat.device)).flatten(-3)
-                vertices = vertices + (bend @ of(self.pose_directions, 1).flatten(1)).unflatten(-1, (-1, 3))
-            vertices = skin(of(self.weights, 0), world, joints, rest, vertices)
-            if trans_m is not None:
-                vertices, joints = vertices + trans_m[..., None, :], joints + trans_m[..., None, :]
-        return BodyOutput(joints, vertices)
+        return (
+            of(self.vertices_rest, 0),
+            of(self.shape_directions, 1).flatten(1),
+            of(self.pose_directions, 1).flatten(1) if self.has_pose_directions else None,
+            of(self.weights, 0),
+        )
+
+    def _build_few(
+        self,
+        tables: tuple[Tensor, Tensor, Tensor | None, Tensor],
+        rotmat: Tensor,
+        betas: Tensor | None,
+        trans_m: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Posed joints (B, J, 3) and vertices (B, V, 3)."""
+        vertices, shape_directions, pose_directions, weights = tables
+        rest = self.rest_joints(betas)
+        world, joints = self.chain(rotmat, rest)
+        if betas is not None:
+            vertices = vertices + (betas @ shape_directions).unflatten(-1, (-1, 3))
+        if pose_directions is not None:
+            bend = (rotmat[:, 1:] - torch.eye(3, device=rotmat.device)).flatten(1)
+            vertices = vertices + (bend @ pose_directions).unflatten(-1, (-1, 3))
+        vertices = skin(weights, world, joints, rest, vertices)
+        return (joints, vertices) if trans_m is None else (joints + trans_m[:, None], vertices + trans_m[:, None])
 
     def _inputs(
         self, pose: Pose | Tensor, betas: Tensor | None, trans_m: Tensor | None, hands: Hands | Tensor
@@ -230,6 +262,13 @@ def load_body_model(
     if backend != "own":
         raise UserError(f"unknown body model backend {backend!r}; choose own or smplx")
     return BodyModel(data).to(device)
+
+
+def _flat_split(value: Tensor | None, batch: torch.Size, size: int) -> list[Tensor] | list[None]:
+    """A per-body value in the pieces that its rotations are split into."""
+    if value is None:
+        return [None] * max(math.ceil(batch.numel() / size), 1)
+    return list(value.reshape(-1, value.shape[-1]).split(size))
 
 
 def _note_stand_in() -> None:

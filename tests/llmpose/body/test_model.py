@@ -91,6 +91,15 @@ def test_a_batch_gives_what_its_poses_give_one_by_one() -> None:
     torch.testing.assert_close(one.joints_m, output.joints_m[1, 2], atol=1e-6, rtol=0)
 
 
+def test_batches_larger_than_what_is_built_at_once_and_empty_ones_keep_their_order() -> None:
+    body, pose = load_body_model("stand-in"), random_pose(40)
+    vertices = body(pose).vertices_m
+    assert vertices.shape == (40, 6890, 3)
+    torch.testing.assert_close(vertices[33:35], body(pose[33:35]).vertices_m, atol=1e-6, rtol=0)
+    assert body(pose[:0]).vertices_m.shape == (0, 6890, 3)
+    assert body.joints(pose[:0]).shape == (0, 24, 3)
+
+
 def test_rotations_shape_and_translation_can_be_given_apart() -> None:
     body, pose = load_body_model("stand-in"), random_pose(2)
     expected = body(pose).vertices_m

@@ -35,7 +35,9 @@ def merge_alike(
     groups: dict[tuple[object, ...], list[Example]] = {}
     merged: list[Example] = []
     for example in examples:
-        if example.branch.any():  # it has branches of its own: a pose that something follows (llmpose/talk/row.py)
+        if (
+            example.branch.any()
+        ):  # it has branches of its own: a pose that something follows (llmpose/talk/row_writer.py)
             merged.append(example)
             continue
         head = example.token_ids[:at_least]

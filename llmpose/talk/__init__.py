@@ -1,5 +1,11 @@
 """From conversation to tokens and back: vocabulary, processing, grammar, generation, chat.
 
+    conversation   turns made of parts                     vocabulary, text, template   words, ids, chat templates
+    images         anything to pixels                      row_writer, encoding         a conversation as one example
+    processing     LlmPoseProcessor: all of these          patterns, grammar            what may be said next
+    generation     one answer for each conversation        loop, rows, beams, cache     how, step by step
+    chat           LlmPose, ChatSession                    terminal, attach, figure     the same for a person
+
 Imports `llmpose.body`, `llmpose.model` and `tokenizer_vq`. The names below are loaded when first used.
 """
 

@@ -14,7 +14,7 @@ from llmpose.errors import UserError
 from llmpose.model.batch import Example
 from llmpose.talk.conversation import Conversation, ImagePart, KeypointPart, Part, PosePart, Role, TextPart
 from llmpose.talk.images import read_image
-from llmpose.talk.row import RowWriter
+from llmpose.talk.row_writer import RowWriter
 from llmpose.talk.template import ChatTemplate
 from llmpose.talk.text import TextTokens
 from llmpose.talk.vocabulary import Vocabulary

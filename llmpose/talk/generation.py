@@ -8,8 +8,8 @@
 When a row has said <p>, its pose queries see the row's cache through a look that leaves nothing behind
 (`DecodingCache.peek`), all of them at once, together with the </p> that says whether the answer ends here. Where it
 goes on, the produced codes are read as words, so that what follows sees the pose itself, as in training
-(llmpose/talk/row.py). Other rows do not notice. Rows that have finished leave the batch, and the padding between rows
-of different speed is closed up now and then.
+(llmpose/talk/row_writer.py). Other rows do not notice. Rows that have finished leave the batch, and the padding between
+rows of different speed is closed up now and then.
 """
 
 from collections.abc import Sequence

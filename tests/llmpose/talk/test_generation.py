@@ -13,7 +13,7 @@ from llmpose.talk.conversation import Conversation, ImagePart, PosePart, TextPar
 from llmpose.talk.decoding import Answer, Decoding, Said
 from llmpose.talk.generation import generate
 from llmpose.talk.grammar import point_after_text
-from llmpose.talk.row import RowWriter
+from llmpose.talk.row_writer import RowWriter
 
 GREEDY = Decoding(max_new_tokens=24, max_poses=3)
 DRAWN = Decoding(max_new_tokens=24, max_poses=3, temperature=1.2, top_p=0.95, pose_temperature=1.0, seed=5)

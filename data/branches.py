@@ -35,9 +35,8 @@ def merge_alike(
     groups: dict[tuple[object, ...], list[Example]] = {}
     merged: list[Example] = []
     for example in examples:
-        if (
-            example.branch.any()
-        ):  # it has branches of its own: a pose that something follows (llmpose/talk/row_writer.py)
+        # One with branches of its own: a pose that something follows (llmpose/talk/row_writer.py).
+        if example.branch.any():
             merged.append(example)
             continue
         head = example.token_ids[:at_least]

@@ -31,7 +31,7 @@ class Hint(Benchmark):
     def measure(self, bench: Bench) -> Result | None:
         limit = min(LIMIT, bench.limit or LIMIT)
         hinted = TaskSet.load("text_enhanced_estimation", bench, "test", limit=limit)
-        plain = TaskSet.load("pose_estimation", bench, "test", limit=limit, dataset=hinted.name)
+        plain = hinted.asked_as("pose_estimation")
         texts = hinted.first_texts()
         others = np.roll(np.arange(len(texts)), len(texts) // 2 or 1)
         asked = {

@@ -6,8 +6,9 @@
     DATA/imagediff    pairs of images, texts     image_diff
     DATA/poseest      images with poses          pose_estimation (3DPW and H36M: DATA/3dpw, DATA/h36m)
 
-Each is a record set or a set of pairs; other folders are named by `Bench.sets` (--set posescript=FOLDER). Poses come
-from `data.tasks`, so the truth is normalised exactly as in training.
+Each is a record set, a set of pairs, or what `data.build` made of one (its refined/ texts are asked where the split has
+them, else auto/). Other folders are named by `Bench.sets` (--set posescript=FOLDER). Poses come from `data.tasks`, so
+the truth is normalised exactly as in training.
 """
 
 import json
@@ -45,7 +46,7 @@ SETS = {
     "text_enhanced_estimation": "imagescript",
     "reasoning_estimation": "poseest",
 }
-_WORLD = "the built-in world has it too: llmpose data world"
+_WORLD = "the built-in world has it too: llmpose data synth"
 HOW_TO_GET = {
     "posescript": f"PoseScript's captions on poses of AMASS (llmpose data sources posescript); {_WORLD}",
     "posefix": f"PoseFix's texts on pairs of poses of AMASS (llmpose data sources posefix); {_WORLD}",
@@ -78,7 +79,7 @@ class TaskSet:
 
     def __init__(self, task: Task, records: RecordSet | PairSet, rows: np.ndarray, bench: Bench, split: str, name: str):
         self.definition, self.records, self.rows, self.split, self.name = task, records, rows, split, name
-        self.seed = bench.seed
+        self.bench, self.seed = bench, bench.seed
         self.templates: TemplateChoice = bench.templates
         self.data_name = bench.data_name or name
         everybody = records.column("id")
@@ -91,7 +92,10 @@ class TaskSet:
         folder = Path(bench.sets.get(name, bench.data_dir / name))
         if not folder.is_dir():
             raise MissingNeed(f"{folder} is not there; it holds {HOW_TO_GET[name]}")
-        records = load_set(folder).filter(split=split)
+        kinds = [kind for kind in ("refined", "auto") if (folder / kind).is_dir()]
+        found = {kind: load_set(folder / kind).filter(split=split) for kind in kinds}
+        kind = next((kind for kind in kinds if len(found[kind])), kinds[0] if kinds else "")
+        records = found[kind] if kind else load_set(folder).filter(split=split)
         if isinstance(records, RecordSet):
             records = records.filter(has=definition.needs)
         wanted = "a set of pairs" if definition.takes == "pair" else "a record set"
@@ -101,7 +105,13 @@ class TaskSet:
             fields = ", ".join(definition.needs)
             raise MissingNeed(f"{folder}: no records of the split {split!r} with {fields}; {HOW_TO_GET[name]}")
         limit = bench.limit if limit is None and split == "test" else limit
-        return cls(definition, records, chosen_rows(len(records), limit), bench, split, name)
+        return cls(
+            definition, records, chosen_rows(len(records), limit), bench, split, f"{name}/{kind}" if kind else name
+        )
+
+    def asked_as(self, task: str) -> "TaskSet":
+        """The same items, asked as another task."""
+        return TaskSet(task_named(task), self.records, self.rows, self.bench, self.split, self.name)
 
     def __len__(self) -> int:
         return len(self.ids)

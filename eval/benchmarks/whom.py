@@ -41,8 +41,7 @@ class Whom(Benchmark):
                 f"no picture of {everybody.name} shows several people with a position or clothes; {self.needs}"
             )
         meant = [meant[i] for i in chosen_rows(len(meant), min(LIMIT, bench.limit or LIMIT))]
-        crops = TaskSet.load("pose_estimation", bench, "test", limit=10**9)
-        place = {record_id: k for k, record_id in enumerate(crops.ids)}
+        crops = everybody.asked_as("pose_estimation")
         ids = [everybody.ids[k] for k in meant]
         asked = {
             "whole picture, and who is meant": [
@@ -52,7 +51,9 @@ class Whom(Benchmark):
                 Question(i, lambda k=k: crops.conversation(k, whole=True).question)
                 for i, k in zip(ids, meant, strict=True)
             ],
-            "that person's crop (knows whom)": [Question(i, lambda i=i: crops.question(place[i])) for i in ids],
+            "that person's crop (knows whom)": [
+                Question(i, lambda k=k: crops.question(k)) for i, k in zip(ids, meant, strict=True)
+            ],
         }
         answers = {
             kind: bench.answers(

@@ -1,6 +1,7 @@
 """Every benchmark on a little world: truth scores the maximum, baselines stand beside it, what is missing is named."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from data.record_set import RecordSet
 from data.tasks import TASKS
 from eval.benchmarks import BENCHMARKS
 from eval.benchmarks.base import Bench, MissingNeed, Result
@@ -182,6 +184,17 @@ def test_missing_data_and_models_are_named_with_the_way_to_get_them(world: Path,
     with pytest.raises(BadUsage, match="'pose_to_txt'; did you mean 'pose_to_text'"):
         names_of(["pose_to_txt"])
     assert set(SEVEN) <= set(SETS)
+
+
+def test_refined_texts_are_asked_where_the_split_has_them(world: Path, tmp_path: Path) -> None:
+    built = tmp_path / "posescript"
+    shutil.copytree(world / "posescript", built / "auto")
+    assert TaskSet.load("text_to_pose", Bench(tmp_path, tmp_path), "test").name == "posescript/auto"
+    everybody = RecordSet.load(world / "posescript")
+    only_train = [record for record in everybody if record.split == "train"]
+    RecordSet.write(built / "refined", only_train, source="little", image_root=world / "images")
+    assert TaskSet.load("text_to_pose", Bench(tmp_path, tmp_path), "train").name == "posescript/refined"
+    assert TaskSet.load("text_to_pose", Bench(tmp_path, tmp_path), "test").name == "posescript/auto"
 
 
 def test_a_set_may_lie_elsewhere(world: Path, tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ def draw_sheet(opened: RecordSet | PairSet, path: Path, *, count: int = 24, seed
     else:
         records = [opened[index] for index in chosen]
         pictures, labels = [picture(record, opened) for record in records], [_label(record) for record in records]
-    sheet = contact_sheet(pictures, labels, columns=6 if isinstance(opened, RecordSet) else 4, cell=_CELL)
+    wide = any(image.width > image.height * 3 / 2 for image in pictures)
+    sheet = contact_sheet(pictures, labels, columns=4 if wide else 6, cell=(2 * _CELL, _CELL) if wide else _CELL)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     sheet.save(temporary, format="PNG")
@@ -74,14 +75,15 @@ def draw_sheet(opened: RecordSet | PairSet, path: Path, *, count: int = 24, seed
 
 
 def picture(record: Record, records: RecordSet) -> Image.Image:
-    """One record drawn: its image with mask, box and keypoints; without an image its pose; without both, grey."""
-    if record.image is None and record.image_bytes is None:
-        if record.pose_rotmat is not None:
-            from llmpose.body.render import render_pose
+    """One record drawn: its image with what is marked in it, its pose, or both side by side; without either, grey."""
+    drawn = []
+    if record.image is not None or record.image_bytes is not None:
+        drawn.append(annotated(record, records))
+    if record.pose_rotmat is not None:
+        from llmpose.body.render import render_pose
 
-            return render_pose(record.pose(), size=_CELL)
-        return Image.new("RGB", (_CELL, _CELL), (225, 225, 225))
-    return annotated(record, records)
+        drawn.append(render_pose(record.pose(), size=_CELL))
+    return _side_by_side(drawn) if drawn else Image.new("RGB", (_CELL, _CELL), (225, 225, 225))
 
 
 def annotated(record: Record, records: RecordSet) -> Image.Image:
@@ -119,12 +121,21 @@ def _pair_pictures(pairs: PairSet, chosen: Sequence[int]) -> list[Image.Image]:
     pictures = []
     for index in chosen:
         _, a, b = pairs.both(index)
-        both = [picture(record, pairs.records).resize((_CELL, _CELL)) for record in (a, b)]
-        joined = Image.new("RGB", (2 * _CELL, _CELL))
-        for place, image in enumerate(both):
-            joined.paste(image, (place * _CELL, 0))
-        pictures.append(joined)
+        pictures.append(_side_by_side([picture(record, pairs.records) for record in (a, b)]))
     return pictures
+
+
+def _side_by_side(images: Sequence[Image.Image]) -> Image.Image:
+    """In one row, each in the middle of its height."""
+    if len(images) == 1:
+        return images[0]
+    height = max(image.height for image in images)
+    joined = Image.new("RGB", (sum(image.width for image in images), height), (250, 250, 250))
+    left = 0
+    for image in images:
+        joined.paste(image, (left, (height - image.height) // 2))
+        left += image.width
+    return joined
 
 
 def _fields(records: RecordSet) -> Table:

@@ -11,6 +11,8 @@ Those of the usual datasets are the YAML files in `skeletons/`; anybody's own is
     flip_pairs: [[left foot, right foot]]   # may be left out where names say left and right
     links: [[seat, left foot], [seat, right foot]]
     sigmas: [0.05, 0.08, 0.08]              # may be left out; AP needs them, PCK does not
+
+Keypoints may also be a plain list of names, with the sentences apart in `descriptions`, or without any.
 """
 
 import difflib
@@ -26,7 +28,7 @@ import yaml
 from llmpose.errors import UserError
 
 _FOLDER = Path(__file__).parent / "skeletons"
-_KEYS = ("name", "about", "keypoints", "flip_pairs", "links", "sigmas")
+_KEYS = ("name", "about", "keypoints", "flip_pairs", "links", "sigmas", "descriptions")
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,10 @@ def skeleton_from_dict(content: Any, source: str) -> Skeleton:
             f"{source}: keypoints: must be names, or names with a sentence each (quote a name like 'yes' or '1')"
         )
     names = tuple(keypoints)
-    described = keypoints.items() if isinstance(keypoints, dict) else ()
+    apart = content.get("descriptions") or {}
+    if not isinstance(apart, dict):
+        raise UserError(f"{source}: descriptions: must be keypoint names with a sentence each")
+    described = {**(keypoints if isinstance(keypoints, dict) else {}), **apart}.items()
     try:
         flip_pairs = content.get("flip_pairs")
         sigmas = content.get("sigmas")

@@ -90,6 +90,14 @@ def test_own_file_loads_and_flip_pairs_come_from_the_names(tmp_path: Path) -> No
     assert skeleton_from_dict(skeleton.to_dict(), "again") == skeleton
 
 
+def test_descriptions_may_stand_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("keypoints: [tip, end]\ndescriptions: {tip: the sharp end}")
+    skeleton = load_skeleton(tmp_path / "a.yaml")
+    assert skeleton.name == "a"
+    assert skeleton.descriptions == {"tip": "the sharp end"}
+    assert skeleton.describe("end") == "end"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -104,6 +112,8 @@ def test_own_file_loads_and_flip_pairs_come_from_the_names(tmp_path: Path) -> No
         ("keypoints: [a, b]\nsigmas: [0.1]", "1 sigmas for 2 keypoints"),
         ("keypoints: [a, b]\nsigmas: [0.1, -1]", "positive"),
         ("keypoints: [a, b]\nflips: []", "unknown key 'flips'"),
+        ("keypoints: [a, b]\ndescriptions: {c: over there}", "describes 'c', which is none of its keypoints"),
+        ("keypoints: [a, b]\ndescriptions: [a]", "a sentence each"),
         ("joints: [a, b]", "not a skeleton"),
         ("keypoints: [a, yes]", "quote"),
         ("keypoints: [a", "not a readable YAML file"),

@@ -130,7 +130,19 @@ class PairSet(Rows):
             mask &= np.array(self.column("split")) == split
         if in_sequence is not None:
             mask &= np.array(self.column("in_sequence")) == in_sequence
-        return PairSet(self._dataset, self.records, manifest=self.manifest, indices=self._chosen(mask))
+        return self.select(np.flatnonzero(mask))
+
+    def having(self, *names: str) -> "PairSet":
+        """The pairs of which both records know all of `names`."""
+        known = self.records.filter(has=names).ids() if names else self.records.ids()
+        both = [np.isin(np.array(self.column(end), dtype=object), np.array(known, dtype=object)) for end in ("a", "b")]
+        return self.select(np.flatnonzero(both[0] & both[1]))
+
+    def select(self, indices: np.ndarray) -> "PairSet":
+        """The pairs at these places, in this order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        rows = chosen if self._indices is None else self._indices[chosen]
+        return PairSet(self._dataset, self.records, manifest=self.manifest, indices=rows)
 
 
 def load_set(path: str | Path) -> RecordSet | PairSet:

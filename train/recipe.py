@@ -168,7 +168,7 @@ class Recipe:
     """Everything the run writes: recipe, logs, checkpoints, model."""
     start_from: str | None = None
     """Run folder (or saved model) of the previous stage."""
-    adapt: dict[str, Literal["full", "lora", "rows", "frozen"]] = field(default_factory=dict)
+    adapt: dict[str, str] = field(default_factory=dict)  # OmegaConf knows no Literal inside a dict; stages.plan checks
     """Component -> how it trains, where it differs from the stage's table."""
     seed: int = 0
     """Of weights, data order and noise. Same recipe, same seed, same machine: same weights."""

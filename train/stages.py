@@ -10,7 +10,7 @@ Whatever a stage does not name is frozen. A recipe's `adapt` changes single entr
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast, get_args
 
 from torch import nn
 
@@ -81,7 +81,7 @@ STAGES: dict[str, Stage] = {
 }
 
 
-def plan(stage: str, adapt: Mapping[str, How]) -> dict[str, How]:
+def plan(stage: str, adapt: Mapping[str, str]) -> dict[str, How]:
     """Component -> how it trains in this stage, with a recipe's changes; one line when a name is unknown."""
     if stage not in STAGES:
         raise UserError(f"stage: {stage!r} is not a stage; valid: {', '.join(STAGES)}")
@@ -89,7 +89,10 @@ def plan(stage: str, adapt: Mapping[str, How]) -> dict[str, How]:
     unknown = [name for name in adapt if name not in table]
     if unknown:
         raise UserError(f"adapt: {unknown[0]!r} is no component of stage {stage}; valid: {', '.join(table) or 'none'}")
-    return {**table, **adapt}
+    for name, how in adapt.items():
+        if how not in get_args(How):
+            raise UserError(f"adapt.{name}: {how!r} is no way to train; valid: {', '.join(get_args(How))}")
+    return {**table, **cast(Mapping[str, How], adapt)}
 
 
 def freeze(model: nn.Module, components: Mapping[str, tuple[str, ...]], table: Mapping[str, How]) -> None:

@@ -58,11 +58,37 @@ def assemble(
             **ids_of(vocabulary),
         )
         model = LlmPoseForConditionalGeneration(config, language=language)
+    _load_encoders(model, encoders)
+    return cast(Any, model).to(language.dtype)
+
+
+def add_vision(
+    model: LlmPoseForConditionalGeneration,
+    encoders: Sequence[tuple[VisionEncoderSpec, Mapping[str, Tensor] | None]],
+    *,
+    projector: Literal["linear", "mlp2"] = "linear",
+    seed: int = 0,
+) -> LlmPoseForConditionalGeneration:
+    """The same model with eyes: encoders and a new projector. The language model and the queries are taken over."""
+    values = {key: value for key, value in model.config.to_dict().items() if key not in ("vision", "projector")}
+    config = LlmPoseConfig(**{**values, "vision": [spec for spec, _ in encoders], "projector": projector})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        grown = LlmPoseForConditionalGeneration(config, language=model.language)
+    if model.pose_queries is not None:
+        assert grown.pose_queries is not None
+        grown.pose_queries.load_state_dict(model.pose_queries.state_dict())
+    _load_encoders(grown, encoders)
+    return cast(Any, grown).to(model.dtype)
+
+
+def _load_encoders(
+    model: LlmPoseForConditionalGeneration, encoders: Sequence[tuple[VisionEncoderSpec, Mapping[str, Tensor] | None]]
+) -> None:
     for spec, weights in encoders:
         if weights is not None:
             assert model.vision is not None
             cast(Any, model.vision.encoders[spec.name]).model.load_state_dict(weights)
-    return cast(Any, model).to(language.dtype)
 
 
 def ids_of(vocabulary: "Vocabulary") -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.features import ABOUT, Features, make_features, weights_of
+from data.features import ABOUT, Features, make_features, ticket, weights_of
 from llmpose.errors import UserError
 
 
@@ -33,6 +33,14 @@ def test_every_picture_is_encoded_once_and_found_by_its_pixels(tmp_path: Path):
         assert features([images[3].copy(), images[0]])[:, 0, 0].tolist() == [3.0, 0.0]
         assert features([]).shape == (0, 2, 3)
         assert images[2] in features
+
+
+def test_a_ticket_stands_for_its_picture(tmp_path: Path):
+    images = pictures(3)
+    features = make_features(tmp_path, images, encode, encoders="x")
+    assert features([ticket(images[2]), images[1]])[:, 0, 0].tolist() == [2.0, 1.0]
+    with pytest.raises(UserError, match="is not in the cache"):
+        features([ticket(np.zeros((5, 5, 3), np.uint8))])
 
 
 def test_a_second_run_reads_and_does_not_encode(tmp_path: Path):

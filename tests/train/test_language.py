@@ -1,0 +1,215 @@
+"""The language stages as people run them: chained, in full and with adapters, frozen where the plan says so."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from people import write_pairs, write_people
+
+from data.examples import Examples
+from llmpose.errors import UserError
+from llmpose.model.adapters import is_adapter, load_model
+from llmpose.talk.conversation import Conversation
+from llmpose.talk.processing import LlmPoseProcessor
+from tokenizer_vq import PoseTokenizer, PoseTokenizerConfig
+from train.job import Draw
+from train.language import LanguageRecipe, build, make_mixture
+from train.language_model import components, model_folder
+from train.recipe import load_recipe
+from train.run import run
+from train.stages import component_of
+
+SIZES = [
+    "kind=language",
+    "model.new.hidden_size=32",
+    "model.new.num_layers=2",
+    "model.new.num_heads=4",
+    "model.new.intermediate_size=48",
+    "model.new.vocab_size=300",
+    "lora.rank=4",
+    "lora.alpha=8",
+    "lora.dropout=0",
+    "batch.size=8",
+    "batch.micro=4",
+    "packing.row_tokens=512",
+    "optim.lr=3e-3",
+    "log.progress=false",
+    "checkpoints.every=null",
+    "examples_per_epoch=32",
+    "eval_examples=14",
+]
+WHOLE = [f"adapt.{name}=full" for name in ("language_model", "token_rows")]
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("sets")
+    people = write_people(root / "people")
+    pairs = write_pairs(root / "pairs", people)
+    codec = PoseTokenizer(
+        PoseTokenizerConfig(design="parts", num_pose_tokens=8, codebook_size=16, hidden_size=16, quantizer="fsq")
+    )
+    codec.save_pretrained(root / "codec")
+    return {"people": people, "pairs": pairs, "codec": root / "codec", "vision": vision_folders(root)}
+
+
+def vision_folders(root: Path) -> Path:
+    from transformers import CLIPVisionConfig, CLIPVisionModel, VitPoseBackbone, VitPoseBackboneConfig
+
+    small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    clip = CLIPVisionConfig(**small, intermediate_size=24, image_size=16, patch_size=8)
+    CLIPVisionModel(clip).save_pretrained(root / "vision" / "clip")
+    pose = VitPoseBackboneConfig(**small, image_size=[24, 24], patch_size=[8, 8])
+    VitPoseBackbone(pose).save_pretrained(root / "vision" / "pose")
+    return root / "vision"
+
+
+def words(stage: str, sets: dict[str, Path], run_dir: Path, *more: str) -> list[str]:
+    data = [
+        word
+        for kind, split in (("train", "train"), ("eval", "val"))
+        for name in ("people", "pairs")
+        for word in (f"data.{kind}.{name}.records={sets[name]}", f"data.{kind}.{name}.split={split}")
+    ]
+    return [
+        *SIZES,
+        f"stage={stage}",
+        f"name={stage}",
+        f"run_dir={run_dir}",
+        f"model.pose_tokenizer={sets['codec']}",
+        *data,
+        *more,
+    ]
+
+
+def eyes(sets: dict[str, Path]) -> list[str]:
+    return [f"model.vision.{name}.folder={sets['vision'] / name}" for name in ("clip", "pose")]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in load_model(model_folder(folder)).state_dict().items()}
+
+
+def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], model) -> set[str]:
+    parts = components(model)
+    return {component_of(n, parts) for n, value in after.items() if n in before and not torch.equal(value, before[n])}
+
+
+def test_three_stages_in_full_each_from_the_last(sets: dict[str, Path], tmp_path: Path):
+    runs = {name: tmp_path / name for name in ("align", "projector", "instruct")}
+    first = run(load_recipe([], words("align", sets, runs["align"], *WHOLE, "max_steps=3")))
+    assert {"loss", "accuracy", "loss_pose_to_text", "loss_pose_editing", "accuracy_text_to_pose"} <= set(first.metrics)
+    assert not is_adapter(first.model)
+    kept = tmp_path / "features"
+    more = [*eyes(sets), f"start_from={runs['align']}", "max_steps=3", f"keep_features={kept}"]
+    second = run(load_recipe([], words("projector", sets, runs["projector"], *more)))
+    assert {"loss_image_to_text", "loss_image_diff", "loss_pose_estimation"} <= set(second.metrics)
+    assert (kept / "about.json").is_file()
+    model = load_model(second.model)
+    assert changed(weights(first.model), weights(second.model), model) == set()  # only the new projector learned
+    more = [*WHOLE, f"start_from={runs['projector']}", "max_steps=3", f"keep_features={kept}"]
+    third = run(load_recipe([], words("instruct", sets, runs["instruct"], *more)))
+    assert changed(weights(second.model), weights(third.model), model) == {
+        "language_model", "token_rows", "pose_queries", "projector"
+    }  # fmt: skip
+    processor = LlmPoseProcessor.from_pretrained(third.model)
+    assert processor.num_image_tokens == 4
+    assert processor.has_pose_tokenizer
+
+
+def test_stages_with_adapters_freeze_what_the_table_freezes(sets: dict[str, Path], tmp_path: Path):
+    runs = {name: tmp_path / name for name in ("align", "projector", "instruct")}
+    first = run(load_recipe([], words("align", sets, runs["align"], *eyes(sets), "max_steps=2")))
+    assert is_adapter(first.model)
+    assert json.loads((first.model / "llmpose_adapter.json").read_text())["base"] == str(runs["align"] / "base")
+    second = run(
+        load_recipe([], words("projector", sets, runs["projector"], f"start_from={runs['align']}", "max_steps=2"))
+    )
+    third = run(
+        load_recipe([], words("instruct", sets, runs["instruct"], f"start_from={runs['projector']}", "max_steps=2"))
+    )
+    merged = [weights(result.model) for result in (first, second, third)]
+    model = load_model(third.model)
+    assert changed(weights(runs["align"] / "base"), merged[0], model) == {
+        "language_model",
+        "token_rows",
+        "pose_queries",
+    }
+    assert changed(merged[0], merged[1], model) == {"projector"}
+    assert changed(merged[1], merged[2], model) == {"language_model", "token_rows", "pose_queries", "projector"}
+    assert not (runs["instruct"] / "base").exists()  # all adapters belong to the first base
+    wrapped = load_model(third.model, merge=False)
+    assert isinstance(wrapped, PeftModel)
+
+
+def test_a_stopped_language_stage_goes_on_to_the_very_same_weights(sets: dict[str, Path], tmp_path: Path):
+    for name, stops in (("whole", [None]), ("halves", [2, None])):
+        for stop in stops:
+            more = [*eyes(sets), "max_steps=4", "checkpoints.every=2", *([f"stop_at={stop}"] if stop else [])]
+            run(load_recipe([], words("instruct", sets, tmp_path / name, *more)))
+    one, other = (weights(tmp_path / name) for name in ("whole", "halves"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_examples_are_the_same_in_every_run_and_different_in_every_epoch(sets: dict[str, Path], tmp_path: Path):
+    recipe = load_recipe([], words("instruct", sets, tmp_path, *eyes(sets)))
+    assert isinstance(recipe, LanguageRecipe)
+    job = build(recipe)
+    data = job.train_data
+    assert isinstance(data, Examples)
+    draws = [Draw([0, 5, 9], epoch=epoch, step=0, seed=0) for epoch in (0, 0, 1)]
+    ids = [[example.token_ids.tolist() for example in data.__getitems__(draw)] for draw in draws]
+    assert ids[0] == ids[1] != ids[2]
+    again = Examples(make_mixture(recipe, recipe.data.train, size=32), data.processor)
+    assert [example.token_ids.tolist() for example in again.__getitems__(draws[0])] == ids[0]
+
+
+def test_codes_kept_from_an_earlier_epoch_are_those_of_the_tokenizer(sets: dict[str, Path], tmp_path: Path):
+    recipe = load_recipe([], words("align", sets, tmp_path))
+    assert isinstance(recipe, LanguageRecipe)
+    data = build(recipe).train_data
+    assert isinstance(data, Examples)
+    draw = Draw(range(32), epoch=0, step=0, seed=0)
+    remembered = [data.__getitems__(draw) for _ in range(2)][1]
+    picks = [data.mixture.pick(0, index) for index in draw]
+    fresh = [data.processor.encode(data.mixture.conversation(0, index)) for index, _ in enumerate(picks)]
+    assert all(torch.equal(a.labels, b.labels) for a, b in zip(remembered, fresh, strict=True))
+
+
+def test_features_from_the_cache_train_like_pixels(sets: dict[str, Path], tmp_path: Path):
+    losses = []
+    for kept in ([], [f"keep_features={tmp_path / 'kept'}"]):
+        job = build(load_recipe([], words("projector", sets, tmp_path / "run", *eyes(sets), *kept)))
+        batch = job.collate(job.train_data.__getitems__(Draw(range(6), epoch=0, step=0, seed=0)))
+        assert (batch.image_features is not None) == bool(kept)
+        losses.append(job.model.eval()(**batch).loss)
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["stage=projector"], "the task .* shows images, and the model has no vision encoder"),
+        (["model.pose_tokenizer=null"], "model.pose_tokenizer: name the run of stage 1"),
+        (["start_from=nowhere"], "nowhere: no such run or model"),
+        (["stage=''"], "stage: missing"),
+        (["data.train.people.tasks={pose_diff: 1.0}"], "source people has nothing for the task pose_diff"),
+        (["adapt.language_model=full"], "cannot train in full beside an adapter"),
+    ],
+)
+def test_a_recipe_that_cannot_work_says_why(sets: dict[str, Path], tmp_path: Path, more: list[str], message: str):
+    with pytest.raises(UserError, match=message):
+        build(load_recipe([], words("align", sets, tmp_path, *more)))
+
+
+def test_the_trained_model_answers_a_question(sets: dict[str, Path], tmp_path: Path):
+    from llmpose.talk.decoding import Decoding
+    from llmpose.talk.generation import generate
+
+    result = run(load_recipe([], words("align", sets, tmp_path, *WHOLE, "max_steps=2")))
+    model, processor = load_model(result.model).eval(), LlmPoseProcessor.from_pretrained(result.model)
+    answers = generate(model, processor, [Conversation().user("Stand on one leg.")], Decoding(max_new_tokens=4))
+    assert len(answers) == 1

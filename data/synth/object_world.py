@@ -209,18 +209,8 @@ def _write_skeletons(folder: Path) -> None:
     folder.mkdir()
     for category in CATEGORIES.values():
         skeleton = category.skeleton()
-        names = skeleton.keypoints
-        content = {
-            "name": skeleton.name,
-            "keypoints": list(names),
-            "flip_pairs": [[names[a], names[b]] for a, b in skeleton.flip_pairs],
-            "links": [[names[a], names[b]] for a, b in skeleton.links],
-            "sigmas": list(skeleton.sigmas or ()),
-            "descriptions": skeleton.descriptions,
-        }
-        (folder / f"{skeleton.name}.yaml").write_text(
-            yaml.safe_dump(content, sort_keys=False, width=110), encoding="utf-8"
-        )
+        text = yaml.safe_dump(skeleton.to_dict(), sort_keys=False, width=110)
+        (folder / f"{skeleton.name}.yaml").write_text(text, encoding="utf-8")
 
 
 def _dump(path: Path, content: dict[str, Any]) -> None:

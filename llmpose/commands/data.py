@@ -180,7 +180,7 @@ def _show(tables: list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]) -> N
         console.print(table)
 
 
-# The commands that make data rather than read it have files of their own: the built-in world, and words for poses.
-for _name in ("synth", "words"):
+# Commands that make data rather than read it have files of their own: the built-in world, its things, words for poses.
+for _name in ("synth", "objects", "words"):
     if importlib.util.find_spec(f"llmpose.commands.{_name}") is not None:
         import_module(f"llmpose.commands.{_name}").register(data_app)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.prepare import prepare
 from data.synth import object_world
 from data.synth.object_scene import picture
 from data.synth.objects import CATEGORIES, split_categories
@@ -70,3 +71,21 @@ def test_a_keypoint_behind_the_thing_is_hidden() -> None:
         assert max(wheels) == 2
         hidden += min(wheels) == 1
     assert hidden >= 8
+
+
+def test_the_readers_of_the_real_sets_read_the_things(folder: Path, tmp_path: Path) -> None:
+    things = prepare("mp100", folder / "mp100", tmp_path / "mp100", options={"number": "2"})
+    parts = split_categories(2)
+    for part, names in parts.items():
+        chosen = things.filter(split=part)
+        assert {entry["category"] for entry in chosen.attributes()} == set(names)
+    record = next(one for one in things if one.attributes["category"] == "cat")
+    assert record.skeleton is not None
+    skeleton = things.skeleton(record.skeleton)
+    # Names, twins and sentences come from the skeleton files beside the annotations.
+    assert skeleton.keypoints == CATEGORIES["cat"].keypoints
+    assert skeleton.flip_pairs == CATEGORIES["cat"].skeleton().flip_pairs
+    assert "ear" in skeleton.describe("left ear tip")
+    animals = prepare("ap10k", folder / "ap10k", tmp_path / "ap10k")
+    assert animals.column("skeleton") == ["ap10k"] * len(animals)
+    assert max(len(animals.filter(split=part)) for part in ("train", "test")) > 0

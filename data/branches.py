@@ -29,7 +29,7 @@ def digest(image: Image.Image | np.ndarray) -> Picture:
 
 
 def merge_alike(
-    examples: Sequence[Example], image_id: int, num_image_tokens: int, *, at_least: int = 16
+    examples: Sequence[Example], image_id: int, num_image_tokens: int, *, at_least: int = 16, keypoint_id: int = -1
 ) -> list[Example]:
     """Merge the examples that share a prefix of `at_least` tokens; the others stay as they are."""
     groups: dict[tuple[object, ...], list[Example]] = {}
@@ -44,16 +44,16 @@ def merge_alike(
         pictures = tuple(digest(image) for image in example.images[:seen])
         groups.setdefault((tuple(head.tolist()), pictures), []).append(example)
     for group in groups.values():
-        prefix = shared_prefix(group, image_id, num_image_tokens) if len(group) > 1 else 0
+        prefix = shared_prefix(group, image_id, num_image_tokens, keypoint_id) if len(group) > 1 else 0
         merged.extend([merge(group, prefix, image_id, num_image_tokens)] if prefix >= at_least else group)
     return merged
 
 
-def shared_prefix(examples: Sequence[Example], image_id: int, num_image_tokens: int) -> int:
+def shared_prefix(examples: Sequence[Example], image_id: int, num_image_tokens: int, keypoint_id: int = -1) -> int:
     """Number of leading tokens that can be read once for all of the examples.
 
-    It ends before the first label (a position that predicts belongs to its continuation), and never inside a pose
-    block or an image. Images count as equal when their pixels are.
+    It ends before the first label (a position that predicts belongs to its continuation) and before the first keypoint
+    that is shown by example, and never inside a pose block or an image. Images count as equal when their pixels are.
     """
     first, length = examples[0], min(len(example) for example in examples) - 1
     for example in examples:
@@ -61,6 +61,7 @@ def shared_prefix(examples: Sequence[Example], image_id: int, num_image_tokens: 
         for name in ("token_ids", "block", "position"):
             free &= getattr(example, name)[:length] == getattr(first, name)[:length]
         length = _leading(free)
+    length = min(length, _leading(first.token_ids != keypoint_id))
     for example in examples:
         cut = int(example.block[length])
         if cut > 0:
@@ -101,6 +102,7 @@ def merge(examples: Sequence[Example], prefix: int, image_id: int, num_image_tok
         first,
         **{name: torch.cat(columns) for name, columns in parts.items()},
         images=images,
+        prompts=[prompt for example in examples for prompt in example.prompts],
         record_id=", ".join(dict.fromkeys(example.record_id for example in examples)),
         branch_tasks=tuple(example.task for example in examples),
     )

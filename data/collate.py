@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data.branches import merge_alike
 from llmpose.errors import UserError
-from llmpose.model.batch import IGNORE, Batch, Example
+from llmpose.model.batch import IGNORE, Batch, Example, prompt_table
 from llmpose.model.layout import PADDING
 
 Pixels = Callable[[list], dict[str, Tensor]]
@@ -42,10 +42,13 @@ class Collator:
     num_image_tokens: int = 0
     branches: bool = False
     """Merge examples that begin alike (data/branches.py)."""
+    keypoint_id: int = -1
+    """The placeholder of keypoints shown by example."""
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         if self.branches:
-            examples = merge_alike(examples, -1 if self.image_id is None else self.image_id, self.num_image_tokens)
+            image_id = -1 if self.image_id is None else self.image_id
+            examples = merge_alike(examples, image_id, self.num_image_tokens, keypoint_id=self.keypoint_id)
         sizes = [len(example) for example in examples]
         for example in examples:
             self._check(example)
@@ -54,7 +57,8 @@ class Collator:
         length = min(-(-length // self.multiple_of) * self.multiple_of, max(self.row_tokens, length))
         order = [i for row in rows for i in row]
         batch = self._columns(examples, rows, order, length)
-        images = [image for i in order for image in examples[i].images]
+        supports, batch.prompts = prompt_table([prompt for i in order for prompt in examples[i].prompts])
+        images = [*(image for i in order for image in examples[i].images), *supports]
         if self.features is not None:
             batch.image_features = self.features(images)
         elif self.pixels is not None:

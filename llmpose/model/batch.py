@@ -6,7 +6,7 @@ pose token, everything else `IGNORE`. So one cross-entropy serves text and poses
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from llmpose.model.layout import Layout
+from llmpose.model.prompts import PromptState
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,12 +24,22 @@ IGNORE = -100
 """The label of a position that predicts nothing."""
 
 
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """A keypoint shown by example, behind one `<keypoint>` placeholder: where it lies in each support image."""
+
+    images: tuple[Image.Image | np.ndarray, ...]
+    points_square: tuple[tuple[float, float] | None, ...]
+    """x, y as shares of the square that the encoders see; None where the image does not show it."""
+
+
 @dataclass
 class Example:
     """One conversation as tokens, not yet packed. All five tensors are int64 of shape (T,).
 
     `block` is unique within the example, `branch` is 0 unless the example holds several continuations of one prefix.
     `images` are in the order of their placeholders; every image owns `num_image_tokens` placeholders in a row.
+    `prompts` are in the order of theirs, one each; their support images stand in no row.
     """
 
     token_ids: Tensor
@@ -41,6 +52,7 @@ class Example:
     record_id: str = ""
     branch_tasks: tuple[str, ...] = ()
     """Where its branches are different tasks: the task of branch 1, 2, ..."""
+    prompts: list[Prompt] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -61,6 +73,7 @@ class Batch(Mapping[str, Any]):
     task              (B, T) int64, index into `tasks` of the example that the token belongs to, -1 on padding
     pixels            encoder name -> (N, 3, H, W) float32; N = 0 where no example has an image (ranks stay in step)
     image_features    (N, P, C) what the frozen encoders made of the images, instead of pixels
+    prompts           keypoint prompts (`prompt_table`); their support images come last among the N
     tasks             the names that `task` points to
     record_ids        per row, the records packed into it, in order: for the guard that names a bad batch
     """
@@ -74,6 +87,7 @@ class Batch(Mapping[str, Any]):
     task: Tensor | None = None
     pixels: dict[str, Tensor] | None = None
     image_features: Tensor | None = None
+    prompts: dict[str, Tensor] | None = None
     tasks: tuple[str, ...] = ()
     record_ids: tuple[tuple[str, ...], ...] = ()
 
@@ -121,3 +135,37 @@ class Batch(Mapping[str, Any]):
 
 
 _FIELDS = tuple(item.name for item in fields(Batch))
+
+
+def prompt_table(prompts: Sequence[Prompt]) -> tuple[list[Any], dict[str, Tensor] | None]:
+    """The different support images of these prompts, and where the prompts lie in them; no prompts, no table.
+
+    Keypoints of the same support images stand together, G groups of up to K keypoints in up to S images:
+
+    support   (G, S) int64, which of the images
+    points    (G, S, K, 2) float32, x and y in the square
+    state     (G, S, K) int64, a `PromptState` each
+    place     (Q,) int64, where prompt q stands among the G·K
+    """
+    if not prompts:
+        return [], None
+    images: dict[int, Any] = {}
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for number, prompt in enumerate(prompts):
+        images.update((id(image), image) for image in prompt.images)
+        groups.setdefault(tuple(id(image) for image in prompt.images), []).append(number)
+    shots, most = max(map(len, groups)), max(map(len, groups.values()))
+    number_of = {key: number for number, key in enumerate(images)}
+    support = torch.zeros(len(groups), shots, dtype=torch.int64)
+    points = torch.zeros(len(groups), shots, most, 2)
+    state = torch.full((len(groups), shots, most), int(PromptState.PADDING))
+    place = torch.zeros(len(prompts), dtype=torch.int64)
+    for g, (keys, members) in enumerate(groups.items()):
+        support[g, : len(keys)] = torch.tensor([number_of[key] for key in keys])
+        for k, member in enumerate(members):
+            place[member] = g * most + k
+            for s, point in enumerate(prompts[member].points_square):
+                state[g, s, k] = int(PromptState.ABSENT if point is None else PromptState.GIVEN)
+                if point is not None:
+                    points[g, s, k] = torch.tensor(point)
+    return list(images.values()), {"support": support, "points": points, "state": state, "place": place}

@@ -118,6 +118,9 @@ class LlmPoseConfig(PreTrainedConfig):
     one by one like words (UniPose's ablation)."""
     given_poses: Literal["mixed", "causal"] = "mixed"
     """Attention inside the poses of a question. UniPose's released weights were trained with `causal` here."""
+    keypoint_prompts: Literal["extractor", "average"] | None = None
+    """How a keypoint shown in a support image becomes a token: cross-attention to the image's features (KptLLM++ §3.3),
+    their average around the point (its ablation), or not at all."""
     first_pose_id: int | None = None
     pose_open_id: int | None = None
     pose_close_id: int | None = None

@@ -23,7 +23,7 @@ Shape letters: B rows, T tokens, N images, P cells of an image, C vision width, 
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,7 @@ from llmpose.model.batch import IGNORE
 from llmpose.model.config import LlmPoseConfig
 from llmpose.model.layout import Layout, attention_mask, choose_attention
 from llmpose.model.loss import LossSums, cross_entropy_sums
+from llmpose.model.prompts import KeypointPrompts
 from llmpose.model.vision import Projector, Vision
 
 ZERO3_CHUNKS = 8
@@ -95,8 +96,28 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
         self.projector = Projector(self.config.projector, self.config.vision_width, width) if specs else None
         mixed = self.config.pose_attention == "mixed"
         self.pose_queries = nn.Embedding(self.config.num_pose_tokens, width) if mixed else None
+        self.prompts: KeypointPrompts | None = None
+        if self.config.keypoint_prompts is not None:
+            self._make_prompts()
         self._tied_weights_keys = {}  # empty, not None: PEFT then looks for those of `language`
         self.post_init()
+
+    def _make_prompts(self) -> None:
+        kind, width = self.config.keypoint_prompts, self.config.vision_width
+        if not width:
+            raise UserError("keypoint prompts look at images; this model was built without a vision encoder")
+        assert kind is not None
+        heads = next(count for count in (8, 4, 2, 1) if width % count == 0)
+        hidden = int(self.config.text_config.hidden_size)  # type: ignore[union-attr]
+        self.prompts = KeypointPrompts(width, hidden, kind=kind, num_heads=heads)
+
+    def add_keypoint_prompts(self, kind: Literal["extractor", "average"], seed: int = 0) -> None:
+        """Give a model that knows none a new encoder of keypoint prompts."""
+        self.config.keypoint_prompts = kind
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._make_prompts()
+        self.prompts = cast(Any, self.prompts).to(self.device, self.dtype)
 
     # --- the two tables -----------------------------------------------------------------------------------------------
 
@@ -122,12 +143,16 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             raise UserError("this model was built without a vision encoder; it knows poses and text only")
         return self.vision(pixels)
 
-    def _vision_tokens(self, pixels: Mapping[str, Tensor] | None, features: Tensor | None) -> tuple[Tensor | None, int]:
+    def _features(self, pixels: Mapping[str, Tensor] | None, features: Tensor | None) -> Tensor | None:
+        """(N, P, C) of all images of a batch; None where there is none to look at."""
+        if features is None and pixels is not None and len(next(iter(pixels.values()))):
+            return self.encode_images(pixels)
+        return features
+
+    def _vision_tokens(self, features: Tensor | None) -> tuple[Tensor | None, int]:
         """Projected tokens (N·P, D) and the number of images N; with N = 0 they may be those of a dummy image."""
         if self.projector is None or self.vision is None:
             return None, 0
-        if features is None and pixels is not None and len(next(iter(pixels.values()))):
-            features = self.encode_images(pixels)
         num_images = 0 if features is None else len(features)
         if num_images == 0:
             if not (torch.is_grad_enabled() and self._must_see()):
@@ -141,6 +166,24 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
         assert features is not None
         return self.projector(features).flatten(0, 1), num_images
 
+    def _prompt_tokens(self, features: Tensor | None, table: Mapping[str, Tensor] | None) -> tuple[Tensor | None, int]:
+        """(Q, D) of the keypoint prompts, which lie in the support images of `features` (M, P, C), and their number."""
+        if self.prompts is None:
+            if table is not None:
+                raise UserError("a keypoint prompt, but this model has no encoder for keypoint prompts")
+            return None, 0
+        weight = self.prompts.project.weight
+        grid = self.config.encoders()[0].grid
+        if table is None or features is None:
+            if not (torch.is_grad_enabled() and (weight.requires_grad or is_deepspeed_zero3_enabled())):
+                return None, 0
+            dummy = weight.new_zeros(1, 1, grid[0] * grid[1], self.config.vision_width)  # see _vision_tokens
+            nowhere = torch.zeros(1, 1, 1, dtype=torch.int64, device=weight.device)
+            return self.prompts(dummy, weight.new_zeros(1, 1, 1, 2), nowhere, grid).flatten(0, 1), 0
+        asked = features.to(weight.dtype)[table["support"]]
+        found = self.prompts(asked, table["points"], table["state"], grid)
+        return found.flatten(0, 1)[table["place"]], len(table["place"])
+
     def _must_see(self) -> bool:
         trained = any(p.requires_grad for part in (self.projector, self.vision) if part for p in part.parameters())
         return trained or is_deepspeed_zero3_enabled()
@@ -148,13 +191,17 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
     # --- a row of embeddings ------------------------------------------------------------------------------------------
 
     def embed(
-        self, token_ids: Tensor, pixels: Mapping[str, Tensor] | None = None, image_features: Tensor | None = None
+        self,
+        token_ids: Tensor,
+        pixels: Mapping[str, Tensor] | None = None,
+        image_features: Tensor | None = None,
+        prompts: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """(B, T) ids to (B, T, D): words from the table, pose queries and vision tokens in their places.
+        """(B, T) ids to (B, T, D): words from the table; pose queries, vision tokens and prompts in their places.
 
         The i-th query of a block is `pose_queries[i]` (UniPose §3.2); a block's queries always come together, so i is
         the running number of the query in its row, modulo num_pose_tokens. Vision tokens fill the image placeholders
-        in order, row by row.
+        in order, row by row; keypoint prompts fill theirs. The support images of prompts come behind all others.
         """
         embedded = self.get_input_embeddings()(token_ids)
         if self.pose_queries is not None and self.config.pose_query_id is not None:
@@ -162,7 +209,21 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             index = (is_query.cumsum(1) - 1).clamp(min=0) % self.config.num_pose_tokens
             queries = self.pose_queries(index).to(embedded.dtype)
             embedded = torch.where(is_query[..., None], queries, embedded)
-        tokens, num_images = self._vision_tokens(pixels, image_features)
+        features, support_features = self._features(pixels, image_features), None
+        if prompts is not None and features is not None:
+            num_shown = len(features) - int(prompts["support"].max()) - 1
+            features, support_features = features[:num_shown], features[num_shown:]
+        asked, num_prompts = self._prompt_tokens(support_features, prompts)
+        if asked is not None and num_prompts == 0:
+            embedded = embedded + 0.0 * asked.sum().to(embedded.dtype)
+        elif asked is not None:
+            is_prompt = token_ids == self.config.keypoint_id
+            if int(is_prompt.sum()) != num_prompts:
+                raise UserError(
+                    f"{num_prompts} keypoint prompts, the tokens hold {int(is_prompt.sum())} places for them"
+                )
+            embedded = embedded.masked_scatter(is_prompt[..., None], asked.to(embedded.dtype))
+        tokens, num_images = self._vision_tokens(features)
         if tokens is not None and num_images == 0:
             return embedded + 0.0 * tokens.sum().to(embedded.dtype)
         is_image = token_ids == self.config.image_id if self.config.image_id is not None else None
@@ -205,6 +266,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
         tasks: tuple[str, ...] = (),
         pixels: Mapping[str, Tensor] | None = None,
         image_features: Tensor | None = None,
+        prompts: Mapping[str, Tensor] | None = None,
         past_key_values: Cache | None = None,
         past: Layout | None = None,
         use_cache: bool | None = None,
@@ -225,6 +287,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             task, tasks: (B, T) index into the names `tasks`: whose sums a position's loss goes to.
             pixels: encoder name -> (N, 3, H, W) of all images of all rows in the order of their placeholders, or
             image_features: (N, P, C), what `encode_images` made of them.
+            prompts: keypoint prompts (batch.prompt_table); their support images come last among the images.
             past_key_values, past: a cache that keeps every key (DynamicCache(), StaticCache), and the layout of what
                 it holds. use_cache without a cache makes a DynamicCache.
             num_items_in_batch: labelled positions over all processes and accumulation steps; without it, of this call.
@@ -237,7 +300,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
                 raise ValueError("forward needs token_ids or inputs_embeds")
             if token_ids.shape[1] == 0:
                 raise UserError("the row holds 0 tokens; there is nothing to read and nothing to answer")
-            inputs_embeds = self.embed(token_ids, pixels, image_features)
+            inputs_embeds = self.embed(token_ids, pixels, image_features, prompts)
         layout = self._layout(inputs_embeds, (sample, branch, block, position), attention_mask, past)
         if past_key_values is None and use_cache:
             past_key_values = DynamicCache()

@@ -38,8 +38,8 @@ class KeypointPromptEncoder(nn.Module):
         if num_frequencies < 1:
             raise ValueError(f"num_frequencies is {num_frequencies}, expected at least 1")
         # Wavelengths from two image widths down to 1/128 of one: coarse place and single patch alike.
-        frequencies = math.pi * torch.logspace(0, 8, num_frequencies, base=2.0)
-        self.register_buffer("frequencies", frequencies, persistent=False)
+        steps = 8.0 / max(num_frequencies - 1, 1)
+        self.frequencies = [math.pi * 2 ** (i * steps) for i in range(num_frequencies)]
         self.mlp = nn.Sequential(nn.Linear(4 * num_frequencies, width), nn.GELU(), nn.Linear(width, width))
         self.absent = nn.Parameter(torch.zeros(width))
         self.padding = nn.Parameter(torch.zeros(width))
@@ -47,8 +47,8 @@ class KeypointPromptEncoder(nn.Module):
         nn.init.normal_(self.padding, std=0.02)
 
     def forward(self, keypoints_norm: Tensor, state: Tensor) -> Tensor:
-        frequencies = self.get_buffer("frequencies")
-        angles = keypoints_norm[..., None].float() * frequencies.float()
+        frequencies = torch.tensor(self.frequencies, device=keypoints_norm.device)
+        angles = keypoints_norm[..., None].float() * frequencies
         waves = torch.cat([angles.sin(), angles.cos()], -1).flatten(-2)
         encoded = self.mlp(waves.to(self.absent.dtype))
         encoded = torch.where((state == PromptState.ABSENT)[..., None], self.absent, encoded)
@@ -156,10 +156,12 @@ class KeypointPrompts(nn.Module):
             pooled = self.pooling(flat_points, flat_features, grid)
             found = torch.where((flat_state == PromptState.GIVEN)[..., None], pooled, codes)
         found = found.view(rows, shots, num_keypoints, -1)
-        # A keypoint that no support image shows keeps the mean of its "absent" vectors.
+        # A keypoint that no support image shows keeps the mean of its "absent" vectors; places that only fill the
+        # batch count for nothing.
         shown = (state == PromptState.GIVEN).to(found.dtype)
-        share = torch.where(shown.sum(1, keepdim=True) > 0, shown, torch.ones_like(shown))
-        mean = (found * share[..., None]).sum(1) / share.sum(1)[..., None]
+        real = (state != PromptState.PADDING).to(found.dtype)
+        share = torch.where(shown.sum(1, keepdim=True) > 0, shown, real)
+        mean = (found * share[..., None]).sum(1) / share.sum(1).clamp(min=1.0)[..., None]
         return self.project(mean)
 
 

@@ -25,7 +25,8 @@ class Decoding:
     max_poses: int = 4
     """Poses of one answer."""
     grammar: str | Pattern = "free"
-    """What answers may look like: free, text, pose (exactly one), point, or a pattern of llmpose.talk.grammar."""
+    """What answers may look like: free, text, pose (exactly one), point, named_point, or a pattern of
+    llmpose.talk.grammar."""
     temperature: float = 0.0
     """Of words. 0 takes the likeliest one (greedy)."""
     top_p: float = 1.0

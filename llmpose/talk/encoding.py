@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from PIL import Image
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from llmpose.body.pose import NUM_JOINTS
 from llmpose.errors import UserError
-from llmpose.model.batch import Example
+from llmpose.model.batch import Example, Prompt
 from llmpose.talk.conversation import Conversation, ImagePart, KeypointPart, Part, PosePart, Role, TextPart
-from llmpose.talk.images import read_image
+from llmpose.talk.images import read_image, square_point
 from llmpose.talk.row_writer import RowWriter
 from llmpose.talk.template import ChatTemplate
 from llmpose.talk.text import TextTokens
@@ -37,6 +37,8 @@ class Encoding:
     num_pose_tokens: int
     causal_poses: bool
     context_length: int | None
+    prompt_fit: Literal["pad", "stretch", "crop"] | None = None
+    """How support images become square; None: the model takes no keypoint prompts."""
 
     @cached_property
     def template_end_id(self) -> int | None:
@@ -75,7 +77,9 @@ class Encoding:
             row.flush(row.literals[len(turns)])
             row.ends.append(len(row.row))
         self._check_length(row, conversation)
-        return row.row.example(images=row.images, task=conversation.task, record_id=conversation.record_id)
+        return row.row.example(
+            images=row.images, prompts=row.prompts, task=conversation.task, record_id=conversation.record_id
+        )
 
     def _check_length(self, writing: "_Writing", conversation: Conversation) -> None:
         taken, ends = len(writing.row), writing.ends
@@ -100,6 +104,7 @@ class _Writing:
     train: bool
     read: Callable[["ImageSource"], Image.Image]
     images: list[Any] = field(default_factory=list)
+    prompts: list[Prompt] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     """Where each turn ends in the row."""
     pending: list[tuple[str, bool]] = field(default_factory=list)
@@ -151,7 +156,7 @@ class _Writing:
             else:
                 self.row.given_pose(codes)
         elif isinstance(part, KeypointPart):
-            raise UserError("a keypoint prompt, but this model has no encoder for keypoint prompts")
+            self._keypoint(part, answer=answer)
         elif answer:
             raise UserError("an image in an answer; answers hold text and poses")
         else:
@@ -170,6 +175,22 @@ class _Writing:
             self.row.answered(ids)
         else:
             self.row.given(ids)
+
+    def _keypoint(self, part: KeypointPart, *, answer: bool) -> None:
+        fit = self.rules.prompt_fit
+        if fit is None:
+            raise UserError("a keypoint prompt, but this model has no encoder for keypoint prompts")
+        if answer:
+            raise UserError("a keypoint prompt in an answer; answers name points in numbers")
+        images = tuple(self.read(image) for image in part.images)
+        points = tuple(
+            None if point is None else square_point(point, image.size, fit)
+            for point, image in zip(part.points_norm, images, strict=True)
+        )
+        if all(point is None for point in points):
+            raise UserError("a keypoint prompt that none of its support images shows; give a point in one of them")
+        self.prompts.append(Prompt(images, points))
+        self.row.given([self.rules.words.keypoint_id])
 
     def _image(self, part: ImagePart) -> None:
         if not self.rules.num_image_tokens:

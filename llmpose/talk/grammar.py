@@ -44,6 +44,10 @@ COORDINATES = sequence(SPACE, POINT)
 """One point: "0.512, 0.033"."""
 
 
+NAMED_POINT = sequence(repeat(other_than(POSE_MARK + ":"), at_least=1), literal(": "), POINT)
+"""Identify, then detect (KptLLM++ §3.4): "left eye. The dark spot on the left of the head: 0.512, 0.033"."""
+
+
 def point_after_text(opening: str = "[", closing: str = "]") -> Pattern:
     """Identify, then detect (KptLLM §3.1): words, then one point in brackets, then at most a full stop."""
     name = repeat(other_than(POSE_MARK + opening), at_least=1)
@@ -58,7 +62,13 @@ def object_list(count: int, *, word: str = "<obj_{}>", separator: str = "", none
     return sequence(SPACE, either(literal(none), sequence(name, repeat(sequence(literal(separator), name)))))
 
 
-GRAMMARS: dict[str, Pattern] = {"free": FREE, "text": TEXT, "pose": ONE_POSE, "point": COORDINATES}
+GRAMMARS: dict[str, Pattern] = {
+    "free": FREE,
+    "text": TEXT,
+    "pose": ONE_POSE,
+    "point": COORDINATES,
+    "named_point": NAMED_POINT,
+}
 """Those that have a name."""
 
 

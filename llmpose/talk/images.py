@@ -155,6 +155,15 @@ def to_canvas(image: Image.Image, spec: PixelSpec) -> Image.Image:
     return square.crop((left, top, left + spec.width, top + spec.height))
 
 
+def square_point(point: tuple[float, float], size: tuple[int, int], fit: str) -> tuple[float, float]:
+    """Shares of an image (width, height) to shares of the square that `to_canvas` makes of it."""
+    width, height = size
+    if fit == "stretch" or width == height:
+        return point
+    side = min(width, height) if fit == "crop" else max(width, height)
+    return ((point[0] - 0.5) * width / side + 0.5, (point[1] - 0.5) * height / side + 0.5)
+
+
 def pixels(images: Sequence["Image.Image | np.ndarray"], specs: Sequence[PixelSpec]) -> dict[str, Tensor]:
     """What the encoders want of these images: name -> (N, 3, height, width) float32."""
     rgb = [read_image(image) for image in images]

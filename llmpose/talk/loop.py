@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from llmpose.errors import UserError
-from llmpose.model.batch import Example
+from llmpose.model.batch import Example, prompt_table
 from llmpose.model.layout import PADDING, Layout
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from llmpose.talk.cache import DecodingCache
@@ -60,13 +60,13 @@ class Loop:
 
     def read_prompts(self, rows: list[Row], prompts: Sequence[Example]) -> None:
         """What prompts share is read once; then every row reads its own rest."""
-        split = split_prompts(prompts, image_id=self.words.image_id, share=self.settings.share_prefixes)
+        words, share = self.words, self.settings.share_prefixes
+        split = split_prompts(prompts, image_id=words.image_id, keypoint_id=words.keypoint_id, share=share)
         layers = int(cast(Any, self.model.config.text_config).num_hidden_layers)
         self.cache = DecodingCache(layers, self._fixed_length(rows, prompts))
         batch = pad_examples(split.prefixes, pad_id=self.words.pad_id).to(self.device)
         has_rest = any(len(rest) for rest in split.rests)
-        features = self._features([image for prefix in split.prefixes for image in prefix.images])
-        self.hidden = self._forward(batch.token_ids, batch.layout(), features, ahead=not has_rest)
+        self.hidden = self._forward(batch.token_ids, batch.layout(), self._shown(split.prefixes), ahead=not has_rest)
         if split.which != list(range(len(split.prefixes))):
             self.select(split.which)
         self.rows = rows
@@ -76,7 +76,14 @@ class Loop:
             row.feed = list(zip(rest.token_ids.tolist(), rest.block.tolist(), strict=True))
             self._keep_room(row, len(prompt))
         if has_rest:
-            self.read(ahead=True)
+            self.read(self._shown(split.rests), ahead=True)
+
+    def _shown(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """What these prompts show: their images, then the support images of their keypoints."""
+        supports, table = prompt_table([prompt for example in examples for prompt in example.prompts])
+        images = [*(image for example in examples for image in example.images), *supports]
+        prompts = None if table is None else {name: values.to(self.device) for name, values in table.items()}
+        return {"image_features": self._features(images), "prompts": prompts}
 
     def _features(self, images: Sequence[Any]) -> Tensor | None:
         """(N, P, C): what the encoders see in each image; an image that comes again is not looked at again."""
@@ -87,7 +94,7 @@ class Loop:
         pixels = {name: one.to(self.device) for name, one in self.processor.pixels(list(unique.values())).items()}
         return self.model.encode_images(pixels)[[place[id(image)] for image in images]]
 
-    def read(self, *, ahead: bool = False) -> None:
+    def read(self, shown: dict[str, Any] | None = None, *, ahead: bool = False) -> None:
         """Every row reads its feed; rows with less to read are padded on the left, and nobody sees that."""
         feeds = [row.feed if row.finish is None else [] for row in self.rows]
         longest = max(len(feed) for feed in feeds)
@@ -100,7 +107,7 @@ class Loop:
             row.feed = []
         token_ids, sample, block, position = torch.tensor(cells, device=self.device).unbind(-1)
         layout = Layout(sample, torch.zeros_like(sample), block, position)
-        hidden = self._forward(token_ids, layout, ahead=ahead)
+        hidden = self._forward(token_ids, layout, shown, ahead=ahead)
         if all(feeds):
             self.hidden = hidden
         else:
@@ -108,7 +115,7 @@ class Loop:
             self.hidden = torch.where(has_read[:, None], hidden, self.hidden)
 
     def _forward(
-        self, token_ids: Tensor, layout: Layout, image_features: Tensor | None = None, *, ahead: bool = False
+        self, token_ids: Tensor, layout: Layout, shown: dict[str, Any] | None = None, *, ahead: bool = False
     ) -> Tensor:
         """Append to the cache; (rows, D) of the last column."""
         ahead = ahead and self.settings.pose_ahead and not self.causal
@@ -124,7 +131,7 @@ class Loop:
         hidden = self.model(
             token_ids=token_ids,
             **layout_now.tensors(),
-            image_features=image_features,
+            **(shown or {}),
             past_key_values=self.cache,
             past=self.past,
             return_logits=False,

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase, ProcessorMixin
 
 from llmpose.errors import UserError
-from llmpose.model.batch import Batch, Example
+from llmpose.model.batch import Batch, Example, prompt_table
 from llmpose.model.config import LlmPoseConfig
 from llmpose.talk.conversation import Conversation, ImagePart, Part, PosePart, TextPart
 from llmpose.talk.encoding import Encoding, Place, check_codes, check_rotmat
@@ -56,6 +56,7 @@ class LlmPoseProcessor(ProcessorMixin):
         pose_tokenizer: "PoseTokenizer | str | Path | None" = None,
         pose_attention: str = "mixed",
         context_length: int | None = None,
+        keypoint_prompts: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
         self.chat_template = cast(Any, tokenizer).chat_template
@@ -69,6 +70,7 @@ class LlmPoseProcessor(ProcessorMixin):
             num_pose_tokens=num_pose_tokens,
             causal_poses=pose_attention == "causal",
             context_length=context_length,
+            prompt_fit=self.vision[0].fit if keypoint_prompts else None,
         )
         self._pose_tokenizer = pose_tokenizer
         self._strings: dict[int, TokenStrings] = {}
@@ -96,6 +98,7 @@ class LlmPoseProcessor(ProcessorMixin):
             pose_tokenizer=pose_tokenizer,
             pose_attention=config.pose_attention,
             context_length=getattr(config.text_config, "max_position_embeddings", None),
+            keypoint_prompts=config.keypoint_prompts is not None,
         )
 
     @property
@@ -213,10 +216,13 @@ class LlmPoseProcessor(ProcessorMixin):
 
     def pad(self, examples: Sequence[Example], *, side: str = "left") -> Batch:
         """One example a row, padded: for decoding, and wherever packing is not wanted."""
-        images = [image for example in examples for image in example.images]
-        return pad_examples(
+        supports, prompts = prompt_table([prompt for example in examples for prompt in example.prompts])
+        images = [*(image for example in examples for image in example.images), *supports]
+        batch = pad_examples(
             examples, pad_id=self.vocabulary.pad_id, side=side, pixels=self.pixels(images) if images else None
         )
+        batch.prompts = prompts
+        return batch
 
     def __call__(  # type: ignore[override]
         self,
@@ -282,6 +288,7 @@ class LlmPoseProcessor(ProcessorMixin):
             "vision": [asdict(spec) for spec in self.vision],
             "pose_attention": "causal" if self.encoding.causal_poses else "mixed",
             "context_length": self.context_length,
+            "keypoint_prompts": self.encoding.prompt_fit is not None,
         }
 
     def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any) -> list[str]:

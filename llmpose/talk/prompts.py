@@ -18,8 +18,10 @@ class Prompts:
     rests: list[Example]
 
 
-def split_prompts(prompts: Sequence[Example], *, image_id: int, share: bool) -> Prompts:
+def split_prompts(prompts: Sequence[Example], *, image_id: int, share: bool, keypoint_id: int = -1) -> Prompts:
     """Prompts about the very same images share what they have in common up to behind the last image.
+
+    A keypoint that is shown by example is each prompt's own.
 
     A rest always keeps at least one token, whose answer is the row's own.
     """
@@ -27,12 +29,13 @@ def split_prompts(prompts: Sequence[Example], *, image_id: int, share: bool) -> 
     for number, prompt in enumerate(prompts):
         key = tuple(id(image) for image in prompt.images) if share and prompt.images else (-1, number)
         groups[key].append(number)
-    found = Prompts([], [0] * len(prompts), [prompt_part(prompt, 0, 0) for prompt in prompts])
+    found = Prompts([], [0] * len(prompts), [replace(prompt_part(prompt, 0, 0), prompts=[]) for prompt in prompts])
     for members in groups.values():
-        common = _common_length([prompts[member] for member in members], image_id) if len(members) > 1 else 0
+        members_own = [prompts[member] for member in members]
+        common = _common_length(members_own, image_id, keypoint_id) if len(members) > 1 else 0
         if common:
             first = prompts[members[0]]
-            found.prefixes.append(replace(prompt_part(first, 0, common), images=first.images))
+            found.prefixes.append(replace(prompt_part(first, 0, common), images=first.images, prompts=[]))
         for member in members:
             if not common:
                 found.prefixes.append(prompts[member])
@@ -42,7 +45,7 @@ def split_prompts(prompts: Sequence[Example], *, image_id: int, share: bool) -> 
     return found
 
 
-def _common_length(prompts: Sequence[Example], image_id: int) -> int:
+def _common_length(prompts: Sequence[Example], image_id: int, keypoint_id: int) -> int:
     """Tokens that all prompts share; 0 unless all their image placeholders are among them."""
     shortest = min(len(prompt) for prompt in prompts) - 1
     first = prompts[0]
@@ -52,6 +55,8 @@ def _common_length(prompts: Sequence[Example], image_id: int) -> int:
             first.block[:shortest] == other.block[:shortest]
         )
         length = min(length, int(same.to(torch.int8).cumprod(0).sum()))
+    is_prompt = first.token_ids[:length] == keypoint_id
+    length = min(length, int((~is_prompt).to(torch.int8).cumprod(0).sum()))
     while length > 0 and first.block[length - 1] > 0:  # a pose is read as a whole
         length -= 1
     has_image_behind = any(bool((prompt.token_ids[length:] == image_id).any()) for prompt in prompts)
@@ -59,7 +64,7 @@ def _common_length(prompts: Sequence[Example], image_id: int) -> int:
 
 
 def prompt_part(prompt: Example, start: int, stop: int) -> Example:
-    """Tokens start ... stop-1, without images."""
+    """Tokens start ... stop-1, without images; keypoint prompts stay with it."""
     fields = ("token_ids", "labels", "branch", "block", "position")
     cut = {name: getattr(prompt, name)[start:stop] for name in fields}
     return replace(prompt, **cut, images=[])

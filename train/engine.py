@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
@@ -28,7 +29,7 @@ from train.optim import learning_rate_shape, parameter_groups
 from train.progress import Reporter
 from train.recipe import Recipe
 from train.runfolder import RunFolder
-from train.sampler import EpochLoader, StepSampler, make_loader, split_batch
+from train.sampler import EpochLoader, Split, StepSampler, make_loader, split_batch
 from train.saving import bare_model, save_with, trained_state, whole_model
 
 
@@ -36,15 +37,14 @@ class Engine(Trainer):
     """One stage in training. `train/run.py` makes it; nothing else needs to."""
 
     def __init__(self, job: Job, recipe: Recipe, folder: RunFolder, rebuild: Callable[[], nn.Module]) -> None:
-        args = training_arguments(recipe, folder)
         self.job, self.recipe, self.run_folder, self.rebuild = job, recipe, folder, rebuild
-        self.split = split_batch(recipe.batch, args.world_size)
-        args.per_device_train_batch_size = self.split.micro if self.split.unit == "examples" else 1
-        args.gradient_accumulation_steps = self.split.accumulation
+        processes = PartialState()
+        self.split = split_batch(recipe.batch, processes.num_processes)
         self.sampler = StepSampler(
-            len(job.train_data), self.split, seed=recipe.seed, rank=args.process_index, lengths=job.lengths
+            len(job.train_data), self.split, seed=recipe.seed, rank=processes.process_index, lengths=job.lengths
         )
-        args.max_steps = recipe.max_steps or max(1, round(recipe.epochs * self.sampler.steps_per_epoch))
+        steps = recipe.max_steps or max(1, round(recipe.epochs * self.sampler.steps_per_epoch))
+        args = training_arguments(recipe, folder, self.split, steps)
         self.checkpoints = CheckpointFolder(folder.checkpoints, recipe.checkpoints.keep)
         self.guard = Guard(recipe.name)
         self.reporter = Reporter(recipe, folder)
@@ -122,8 +122,8 @@ class Engine(Trainer):
         """The recipe's schedule, stepped once per optimizer step whatever the number of processes."""
         if self.lr_scheduler is None:
             shape = learning_rate_shape(self.recipe.optim, num_training_steps)
-            bare = getattr(self.optimizer, "optimizer", self.optimizer)
-            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or bare, shape)  # type: ignore[arg-type]
+            over: Any = optimizer or self.optimizer
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(over, shape)
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
@@ -208,14 +208,17 @@ class Engine(Trainer):
         return value < before if self.recipe.checkpoints.best_is == "min" else value > before
 
 
-def training_arguments(recipe: Recipe, folder: RunFolder) -> TrainingArguments:
-    """What Trainer itself has to know; all timing is in train/flow.py, the batch is set by the engine."""
+def training_arguments(recipe: Recipe, folder: RunFolder, split: Split, steps: int) -> TrainingArguments:
+    """What Trainer itself has to know, also to fill in a DeepSpeed file's "auto"; all timing is in train/flow.py."""
     optim = recipe.optim
     return TrainingArguments(
         output_dir=str(folder.checkpoints / WRITING),
         run_name=recipe.name,
         project=recipe.log.project,
         seed=recipe.seed,
+        max_steps=steps,
+        per_device_train_batch_size=split.micro if split.unit == "examples" else 1,
+        gradient_accumulation_steps=split.accumulation,
         use_cpu=not torch.cuda.is_available(),
         bf16=recipe.precision == "bf16",
         activation_checkpointing=recipe.activation_checkpointing,

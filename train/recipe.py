@@ -231,6 +231,12 @@ def load_recipe(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> R
     return fill(cls, layers, where)
 
 
+def load_words(words: Sequence[str]) -> Recipe:
+    """A command line: what ends in .yaml is a file, everything else key=value."""
+    paths = [word for word in words if word.endswith((".yaml", ".yml")) and "=" not in word]
+    return load_recipe(paths, [word for word in words if word not in paths])
+
+
 def resolved(recipe: Recipe) -> Recipe:
     """A recipe made in Python, with `${…}` in its defaults replaced, as `load_recipe` does."""
     filled = OmegaConf.to_object(OmegaConf.structured(recipe))

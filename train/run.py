@@ -25,7 +25,7 @@ from llmpose.errors import BadUsage, MissingExtra, UserError
 from train.checkpoints import saving_failed, step_of
 from train.engine import Engine
 from train.job import Job
-from train.recipe import KINDS, Recipe, load_recipe, resolved
+from train.recipe import KINDS, Recipe, load_words, resolved
 from train.runfolder import RunFolder
 from train.stages import STAGES, what_trains
 
@@ -152,19 +152,25 @@ def _start_tracker(recipe: Recipe, folder: RunFolder) -> Any:
     )
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Recipes end in .yaml; everything else is key=value."""
-    words = sys.argv[1:] if words is None else words
+def run_words(words: Sequence[str]) -> Result:
+    """`run` for a command line: recipes end in .yaml, everything else is key=value; says what happens on stderr."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("train").setLevel(logging.INFO)
-    paths = [word for word in words if word.endswith((".yaml", ".yml")) and "=" not in word]
+    return run(load_words(words))
+
+
+def main() -> None:
+    """One of the processes that a launcher started."""
     try:
-        run(load_recipe(paths, [word for word in words if word not in paths]))
+        run_words(sys.argv[1:])
     except UserError as error:
         if os.environ.get("LLMPOSE_DEBUG"):
             raise
         sys.stderr.write(f"llmpose train: {' '.join(str(error).split())}\n")
-        sys.exit(2 if isinstance(error, BadUsage) else 1)
+        # At once: other processes may be waiting for this one, and their launcher ends them when it is gone.
+        sys.stderr.flush()
+        os._exit(2 if isinstance(error, BadUsage) else 1)
+    PartialState().destroy_process_group()  # or its threads abort the interpreter on its way out
 
 
 if __name__ == "__main__":

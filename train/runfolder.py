@@ -112,7 +112,7 @@ def find_model(path: str | Path, *, best: bool = True) -> Path:
     for candidate in [folder / "best"] * best + [folder / "model"]:
         if candidate.is_dir():
             return candidate
-    state = "has no finished model yet" if (folder / "recipe.yaml").is_file() else "is neither a run nor a saved model"
+    state = "has no finished model yet" if (folder / "checkpoints").is_dir() else "is neither a run nor a saved model"
     raise UserError(
         f"{folder} {state if folder.is_dir() else 'does not exist'}; expected the folder of a finished stage"
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from llmpose.body.model import BodyModel, load_body_model
 from llmpose.errors import UserError
-from tokenizer_vq import PoseTokenizer, PoseTokenizerConfig
+from tokenizer_vq import PoseEncoder, PoseTokenizer, PoseTokenizerConfig
 from tokenizer_vq.augment import noise_scale, orientation_noise, part_noise
 from tokenizer_vq.losses import Reconstruction, Weights, distance, reconstruction_terms, squared_distance
 from tokenizer_vq.quantizer import codebook_usage
@@ -226,7 +226,8 @@ def tokenizer_config(model: TokenizerModel) -> PoseTokenizerConfig:
     """The library's config; what does not fit together is said with the recipe's names."""
     try:
         config = PoseTokenizerConfig(**vars(model))
-        config.latent_length  # noqa: B018 - checks itself
+        with torch.device("meta"):
+            PoseEncoder(config)  # the designs check themselves
         return config
     except ValueError as error:
         raise UserError(f"model: {error}") from None

@@ -109,6 +109,12 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def could_not_write(error: Exception) -> bool:
+    """Whether this is a disk's failure; torch and safetensors dress it in errors of their own."""
+    own = isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error)
+    return isinstance(error, OSError) or own or type(error).__name__ == "SafetensorError"
+
+
 def saving_failed(error: Exception, step: int, run: Path, checkpoints: CheckpointFolder) -> UserError:
     """One line about what could not be written, after clearing away the half of it."""
     for unfinished in [checkpoints.writing, *run.glob(".new-*")]:
@@ -117,8 +123,9 @@ def saving_failed(error: Exception, step: int, run: Path, checkpoints: Checkpoin
     good = f"the last good checkpoint is {last}" if last else "there is no earlier checkpoint"
     free_gb = shutil.disk_usage(run).free / 1e9
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    reason = "the disk is full" if full or free_gb < 0.05 else " ".join(str(error).split())[:200]
+    full = full or free_gb < 0.05
+    reason = "the disk is full" if full else " ".join(str(error).split())[:200]
     return UserError(
         f"could not save step {step} in {run}: {reason} ({free_gb:.1f} GB free); {good}; "
-        "make room and run the same command again to go on"
+        f"{'make room and ' if full else ''}run the same command again to go on"
     )

@@ -165,7 +165,7 @@ def make_model(recipe: RetrievalRecipe, texts: Sequence[str]) -> PoseTextRetriev
         text_width=sizes.text_width,
         pose_width=sizes.pose_width,
         embed_width=sizes.embed_width,
-        temperature=sizes.temperature,
+        initial_temperature=sizes.temperature,
     )
     model = kind(config)
     model.tokenizer = tokenizer

@@ -22,7 +22,7 @@ from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
 from llmpose.errors import BadUsage, MissingExtra, UserError
-from train.checkpoints import saving_failed, step_of
+from train.checkpoints import could_not_write, saving_failed, step_of
 from train.engine import Engine
 from train.job import Job
 from train.recipe import KINDS, Recipe, load_words, resolved
@@ -116,7 +116,7 @@ def _train(engine: Engine, folder: RunFolder) -> Result:
         try:
             engine.train(resume_from_checkpoint=str(last) if last else None)
         except Exception as error:
-            if engine.is_saving and not isinstance(error, UserError):
+            if engine.is_saving and could_not_write(error):
                 raise saving_failed(error, engine.state.global_step, folder.path, engine.checkpoints) from error
             raise
         finally:

@@ -39,7 +39,7 @@ class RetrievalConfig(PretrainedConfig):
         text_width: int = 256,
         pose_width: int = 256,
         embed_width: int = 512,
-        temperature: float = 10.0,
+        initial_temperature: float = 10.0,
         **kwargs: Any,
     ) -> None:
         self.encoder = encoder or {}
@@ -48,7 +48,7 @@ class RetrievalConfig(PretrainedConfig):
         self.text_width = text_width
         self.pose_width = pose_width
         self.embed_width = embed_width
-        self.temperature = temperature
+        self.initial_temperature = initial_temperature
         super().__init__(**kwargs)
 
 
@@ -111,7 +111,7 @@ class _Retrieval(PreTrainedModel):
         self.pose_encoder = PoseEncoder(encoder)
         self.pose_head = PoseHead(config, encoder.latent_length, self.poses_per_text * encoder.code_width)
         self.text_encoder = TextEncoder(config)
-        self.log_temperature = nn.Parameter(torch.tensor(config.temperature).log())
+        self.log_temperature = nn.Parameter(torch.tensor(config.initial_temperature).log())
         self.tokenizer: PreTrainedTokenizerFast | None = None
         self.post_init()
 

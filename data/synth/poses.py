@@ -189,8 +189,8 @@ def _draft(count: int, rng: np.random.Generator, categories: Sequence[Category] 
     angles = np.where((kind == 2)[:, None], (1 - share) * angles + share * blend, angles)
     angles = np.where((kind == 3)[:, None], _random_angles(count, rng, extreme), angles)
 
-    flat = np.array([PRIMITIVES[a].flat for a in first]).reshape(count, 2)
-    both = np.array([PRIMITIVES[b].flat for b in other]).reshape(count, 2)
+    flat = np.array([PRIMITIVES[a].flat for a in first], bool).reshape(count, 2)
+    both = np.array([PRIMITIVES[b].flat for b in other], bool).reshape(count, 2)
     flat = np.where((kind == 2)[:, None], flat & both, flat)
     flip = rng.random(count) < 0.5
     angles = np.where(flip[:, None], mirrored(angles), angles)

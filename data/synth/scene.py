@@ -29,7 +29,9 @@ from llmpose.body.camera import Array, Camera
 from llmpose.body.raster import Engine
 
 _MIN_VISIBLE_SHARE = 0.30
-"""Somebody hidden more than this is sent away, and the scene painted again."""
+"""Somebody of whom less is seen is sent away, and the scene painted again."""
+_MIN_SHARE_BEHIND_THINGS = 0.60
+"""If somebody of whom less is seen stands behind furniture, the furniture goes."""
 _MIN_VISIBLE_PX = 60
 _PERSONAL_SPACE_M = 0.24
 
@@ -66,33 +68,32 @@ def make_scene(
 ) -> Scene:
     """Put people into surroundings, frame them, paint, label."""
     placed = _arrange([person if person.support != "air" else _lifted(person, rng) for person in people], rng)
-    things = _things(placed, rng)
+    seats, things = _seats(placed, rng), _things(placed, rng)
     camera = _frame(placed, rng, width=width, height=height)
     surroundings, place = draw_surroundings(rng)
-    _keep_walls_behind(surroundings, camera, placed, things)
-    grain = rng.uniform(0, 0.012)
-    noise = rng.standard_normal((height, width, 3))
+    _keep_walls_behind(surroundings, camera, placed, seats + things)
+    noise = rng.uniform(0, 0.010) * rng.standard_normal((height, width, 1))
     while True:
         placed = [person.numbered(number) for number, person in enumerate(placed)]
-        pieces: list[Piece] = [piece for person in placed for piece in person.pieces] + things
+        pieces: list[Piece] = [piece for person in placed for piece in person.pieces] + seats + things
         picture = paint(camera, pieces, surroundings, engine=engine)
-        hidden = _hidden(camera, picture, pieces, placed)
-        if hidden is None or len(placed) == 1:
+        shares = _visible(camera, picture, pieces, placed)
+        if things and min(shares) < _MIN_SHARE_BEHIND_THINGS:
+            things = []
+        elif len(placed) > 1 and min(shares) < _MIN_VISIBLE_SHARE:
+            placed.pop(shares.index(min(shares)))
+        else:
             break
-        placed.pop(hidden)
-    image = np.clip(picture.rgb + grain * noise, 0, 1)
+    image = np.clip(picture.rgb + noise, 0, 1)
     labels = label_people(camera, picture, pieces, placed)
     return Scene((image * 255 + 0.5).astype(np.uint8), camera, labels, place)
 
 
-def _hidden(camera: Camera, picture: Picture, pieces: Sequence[Piece], people: Sequence[Person]) -> int | None:
-    """The first person of whom too little is seen."""
+def _visible(camera: Camera, picture: Picture, pieces: Sequence[Piece], people: Sequence[Person]) -> list[float]:
+    """Share of each person that is seen; 0 for somebody who is but a few pixels."""
     masks = person_masks(picture, len(people))
     shares = visible_shares(camera, people, pieces, masks)
-    for number, (mask, share) in enumerate(zip(masks, shares, strict=True)):
-        if share < _MIN_VISIBLE_SHARE or mask.sum() < _MIN_VISIBLE_PX:
-            return number
-    return None
+    return [share if mask.sum() >= _MIN_VISIBLE_PX else 0.0 for mask, share in zip(masks, shares, strict=True)]
 
 
 # ---- who stands where ----------------------------------------------------------------------------------------------
@@ -124,9 +125,13 @@ def _distance(a: Person, b: Person) -> float:
     return float(np.linalg.norm(a.joints_m[:, None, :2] - b.joints_m[None, :, :2], axis=-1).min())
 
 
+def _seats(people: Sequence[Person], rng: np.random.Generator) -> list[Piece]:
+    return [seat for person in people if person.support == "seat" and (seat := _seat(person, rng)) is not None]
+
+
 def _things(people: Sequence[Person], rng: np.random.Generator) -> list[Piece]:
-    """Seats under those who sit, something behind, seldom something in front."""
-    things = [seat for person in people if person.support == "seat" and (seat := _seat(person, rng)) is not None]
+    """Something behind, seldom something in front."""
+    things = []
     low = np.min([person.vertices_m.min(0) for person in people], axis=0)
     high = np.max([person.vertices_m.max(0) for person in people], axis=0)
     if rng.random() < 0.30:

@@ -97,7 +97,7 @@ def _filled_up(layout: _Layout, frames: int, frames_per_second: float, betas: ND
             layout.angles,
             np.unwrap(layout.yaw_deg, period=360)[:, None],
             layout.path_m - pelvis[:2],
-            (_smoothed(-placement.floor_m) + layout.lift_m)[:, None],
+            (layout.lift_m - placement.floor_m)[:, None],
         ],
         axis=1,
     )
@@ -120,12 +120,10 @@ def _curve(points: Array, time: Array) -> Array:
     return b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
 
 
-def _smoothed(values: Array, rounds: int = 2) -> Array:
+def _smoothed(values: Array) -> Array:
     """Each value with its neighbours, 1/4 1/2 1/4, ends held."""
-    for _ in range(rounds):
-        padded = np.concatenate([values[:1], values, values[-1:]])
-        values = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
-    return values
+    padded = np.concatenate([values[:1], values, values[-1:]])
+    return 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
 
 
 # ---- laying out ------------------------------------------------------------------------------------------------------
@@ -141,7 +139,7 @@ def _lay_out(rng: np.random.Generator, steps: int, rate: float, theme: Theme | N
     else:
         layout = _through_keys(rng, steps, rate, theme)
     angles = settle(layout.angles, layout.supports, layout.flat)
-    angles = within_limits(_smoothed(angles, rounds=1))
+    angles = within_limits(_smoothed(angles))
     return _Layout(
         layout.theme,
         layout.names,

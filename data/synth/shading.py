@@ -159,7 +159,7 @@ def _dressed(m: Array, x: Any, y: Any, z: Any) -> Any:
     r, g, b = m[SKIN], m[SKIN + 1], m[SKIN + 2]
     # cheeks, lips, eyes, brows
     face = head & (z > 0.06) & (y > 0.33) & (y < 0.49) & (ax < 0.07)
-    if anywhere(face):
+    if anywhere(head):  # the beard reaches beyond the face
         cx, cy = (ax - 0.042) / 0.024, (y - 0.398) / 0.020
         r, g, b = _mix(face & (cx * cx + cy * cy < 1.0), r * 1.02, g * 0.94, b * 0.93, r, g, b)
         mx, my = x / 0.024, (y - 0.3705) / 0.0072
@@ -272,7 +272,7 @@ def _shaded(
     shine = shine * shine * gloss * lit  # the 16th power
     facing = np.maximum(nx * ex + ny * ey + nz * ez, 0.0)
     sky = 0.72 + 0.38 * nz
-    fill = 0.14 * facing
+    fill = 0.20 * facing
     return (
         r * (s[AMBIENT] * sky + fill + s[LIGHT_COLOR] * diffuse) + shine,
         g * (s[AMBIENT + 1] * sky + fill + s[LIGHT_COLOR + 1] * diffuse) + shine,

@@ -69,7 +69,7 @@ def plan(recipe: WorldRecipe) -> list[Shard]:
             else:
                 poses = recipe.poses if kind == "motions" else recipe.extreme_poses
                 share, step = _KEPT[kind]
-                total = int(np.ceil(poses[split] / (_FRAMES[kind] * share / step)))
+                total = max(round(poses[split] / (_FRAMES[kind] * share / step)), int(poses[split] > 0))
                 size = _MOTIONS_PER_SHARD
             shards += [
                 Shard(kind, split, number, first, min(size, total - first))

@@ -89,8 +89,8 @@ def _lay_out_outdoors(s: Array, rng: np.random.Generator) -> None:
 
 def _light(s: Array, rng: np.random.Generator, *, is_outdoors: bool) -> None:
     """One lamp, mostly from the viewer's side, and light from everywhere; as bright whatever the mixture."""
-    azimuth = rng.normal(0, 1.1)
-    height = rng.uniform(0.6, 1.25)
+    azimuth = rng.normal(0, 0.85)
+    height = rng.uniform(0.40, 1.10)
     direction = np.array([np.sin(azimuth), -np.cos(azimuth), np.tan(height)])
     s[shading.LIGHT : shading.LIGHT + 3] = direction / np.linalg.norm(direction)
     warmth = rng.uniform(-0.09, 0.09)
@@ -98,7 +98,7 @@ def _light(s: Array, rng: np.random.Generator, *, is_outdoors: bool) -> None:
     share = rng.uniform(0.50, 0.72) if is_outdoors else rng.uniform(0.30, 0.66)
     _put(s, shading.LIGHT_COLOR, tint * 1.25 * share)
     _put(s, shading.AMBIENT, (2 - tint) * 0.95 * (1 - share) + 0.10)
-    s[shading.EXPOSURE] = rng.uniform(0.90, 1.22)
+    s[shading.EXPOSURE] = rng.uniform(0.95, 1.30)
 
 
 def _put(s: Array, at: int, color: Color | Array) -> None:

@@ -10,6 +10,7 @@ from eval.benchmarks.taskset import TaskSet
 from eval.predict import Prediction
 from eval.report import Example, Panel
 from eval.report_sections import pick_by_rule
+from llmpose.body.model import BodyModel
 from llmpose.body.pose import Pose
 from llmpose.body.render import render_pose
 from llmpose.talk.conversation import ImagePart, Part, PosePart, TextPart
@@ -29,12 +30,13 @@ def example_cards(bench: Bench, test: TaskSet, result: Result, answers: dict[str
         asked, true = conversation.turns[-2].parts, conversation.turns[-1].parts
         score = known[record_id]
         shown = f"{score:.0f} mm" if result.score_name == "mm" else f"{result.score_name} {score:.2f}"
-        panels = [panel("Asked", asked), panel("True answer", true), answer_panel(answers[record_id])]
+        body = bench.body
+        panels = [panel("Asked", asked, body), panel("True answer", true, body), answer_panel(answers[record_id], body)]
         cards.append(Example(rank, shown, panels, record_id))
     return cards
 
 
-def panel(label: str, parts: Sequence[Part]) -> Panel:
+def panel(label: str, parts: Sequence[Part], body: BodyModel) -> Panel:
     """Words as they are, pictures and drawn poses below them."""
     words, pictures = [], []
     for part in parts:
@@ -44,23 +46,23 @@ def panel(label: str, parts: Sequence[Part]) -> Panel:
             pictures.append(_picture(part))
             words.append(f"[image {len(pictures)}]")
         elif isinstance(part, PosePart) and part.pose is not None:
-            pictures.append(drawn(part.pose))
+            pictures.append(drawn(part.pose, body))
             words.append(f"[pose {len(pictures)}]")
     text = " ".join("".join(words).split())
     is_one_pose = len(pictures) == 1 and text in ("[pose 1]", "[pose 1].")
     return Panel(label, "" if is_one_pose else text, pictures)
 
 
-def answer_panel(prediction: Prediction) -> Panel:
-    poses = [drawn(Pose(torch.from_numpy(pose.copy()))) for pose in prediction.poses]
+def answer_panel(prediction: Prediction, body: BodyModel) -> Panel:
+    poses = [drawn(Pose(torch.from_numpy(pose.copy())), body) for pose in prediction.poses]
     text = prediction.text.strip() or ("" if poses else "(nothing)")
     cut = " …" if prediction.finish_reason == "length" else ""
     return Panel("Answer", text + cut if not poses else "", poses)
 
 
-def drawn(pose: Pose) -> "Image.Image":
+def drawn(pose: Pose, body: BodyModel, size: int | None = None) -> "Image.Image":
     """The body as the viewer sees it."""
-    return render_pose(Pose(pose.rotmat.reshape(22, 3, 3)), size=SIZE, view="front")
+    return render_pose(Pose(pose.rotmat.reshape(22, 3, 3)), body, size=size or SIZE, view="front")
 
 
 def _picture(part: ImagePart) -> "Image.Image":

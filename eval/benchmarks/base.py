@@ -150,9 +150,7 @@ class Bench:
         """The model's answers by record id, from the cache where they are there."""
         from llmpose.talk.generation import generate
 
-        settings = self.decoding(grammar)
-        key = {"model": self.model_hash, "decoding": describe_settings(settings), "templates": self.templates, **about}
-        cache = PredictionCache(self.out_dir / "predictions", task, key)
+        settings, cache = self.decoding(grammar), self._cache(task, grammar, about)
 
         def tell(done: int, total: int) -> None:
             if self.progress is not None and self.is_main:
@@ -165,6 +163,15 @@ class Bench:
             batch_size=4 * self.batch_size,  # generate sorts these into batches of like lengths
             progress=tell,
         )
+
+    def kept_answers(self, task: str, *, grammar: str, about: Mapping[str, Any]) -> dict[str, Prediction]:
+        """Answers of an earlier run to the same questions, without asking anything."""
+        return self._cache(task, grammar, about).read()
+
+    def _cache(self, task: str, grammar: str, about: Mapping[str, Any]) -> PredictionCache:
+        decoding = describe_settings(self.decoding(grammar))
+        key = {"model": self.model_hash, "decoding": decoding, "templates": self.templates, **about}
+        return PredictionCache(self.out_dir / "predictions", task, key)
 
     def joints(self, rotmat: Tensor, betas: Tensor | None = None, chunk: int = 1024) -> Tensor:
         """(N, 22, 3, 3) to (N, 24, 3) SMPL joints, in pieces that fit anywhere."""

@@ -1,21 +1,21 @@
 """Records as Arrow rows: typed columns, written in batches, read memory-mapped through `datasets`.
 
 Poses are fixed-size lists, so all of them together are one array that is not copied but mapped; what is free in form
-(attributes, camera, mask) is JSON text.
+(attributes, camera, mask) is JSON text. `datasets` takes a second to load, so only functions that need it load it.
 """
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset, Features
-from datasets.arrow_writer import ArrowWriter
-from datasets.table import InMemoryTable
 
 from data.record import PairRecord, Record
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _POSE = 22 * 9
 _FIXED: dict[str, tuple[int, ...]] = {"box_xyxy_px": (4,), "pose_rotmat": (22, 3, 3), "betas": (10,)}
@@ -63,6 +63,9 @@ class TableWriter:
     """Appends tables of one schema to an Arrow file; a context manager, so that the file is closed whatever happens."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
+        from datasets import Features
+        from datasets.arrow_writer import ArrowWriter
+
         self._writer = ArrowWriter(path=str(path), features=Features.from_arrow_schema(schema))
 
     def __enter__(self) -> "TableWriter":
@@ -79,13 +82,18 @@ class TableWriter:
         self._writer.write_table(table, writer_batch_size=max(1, len(table)))
 
 
-def open_table(path: Path) -> Dataset:
+def open_table(path: Path) -> "Dataset":
     """The file as a `Dataset`, mapped into memory."""
+    from datasets import Dataset
+
     return Dataset.from_file(str(path))
 
 
-def as_dataset(table: pa.Table) -> Dataset:
+def as_dataset(table: pa.Table) -> "Dataset":
     """A table that lives in memory."""
+    from datasets import Dataset
+    from datasets.table import InMemoryTable
+
     return Dataset(InMemoryTable(table))
 
 

@@ -1,6 +1,7 @@
 """What a record must satisfy to enter a record set; what does not is set aside with its reason. Then it is trusted."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -54,25 +55,35 @@ def check_image(record: Record, image_root: Path | None, images: ImageCheck) -> 
     if images == "none" or record.image is None:
         return None
     path = Path(record.image) if image_root is None else image_root / record.image
-    if not path.is_file():
+    try:
+        facts = path.stat()
+    except OSError:
         return "image missing"
     if images == "exists":
         return None
-    try:
-        with Image.open(path) as image:
-            size = image.size
-            if images == "decode":
-                image.load()
-            elif image.format == "JPEG" and _is_cut_off(path):
-                return "image cut off"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return "image corrupt"
+    reason, size = _look(path, facts.st_mtime_ns, facts.st_size, images == "decode")
+    if reason is not None:
+        return reason
     if record.width is None or record.height is None:
         record.width, record.height = size
     wanted = (record.width, record.height)
     if size not in (wanted, wanted[::-1]):
         return "image has another size than its annotation says"
     return None
+
+
+@lru_cache(maxsize=64)
+def _look(path: Path, _changed: int, _bytes: int, decode: bool) -> tuple[str | None, tuple[int, int]]:
+    """What is wrong with an image file, or None, and its size. Kept a while: the people of a picture come together."""
+    try:
+        with Image.open(path) as image:
+            if decode:
+                image.load()
+            elif image.format == "JPEG" and _is_cut_off(path):
+                return "image cut off", image.size
+            return None, image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return "image corrupt", (0, 0)
 
 
 def _is_cut_off(path: Path) -> bool:

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Dataset
 
 from data.arrow import PAIR_SCHEMA, TableWriter, open_table, pair_from_row, pairs_to_table
 from data.checks import check_pair
@@ -17,6 +16,9 @@ from data.rejects import Rejects
 from data.rows import Progress, Rows, Tally, batches
 from llmpose.errors import UserError
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 _FORM = "llmpose.pairs"
 
 
@@ -25,7 +27,7 @@ class PairSet(Rows):
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: "Dataset",
         records: RecordSet,
         *,
         manifest: Mapping[str, Any] | None = None,

@@ -7,14 +7,15 @@ x right, y down. What only one source knows goes into `attributes`, which must b
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 
-from llmpose.body.pose import Pose
 from llmpose.errors import UserError
+
+if TYPE_CHECKING:
+    from llmpose.body.pose import Pose
 
 _EXIF_ORIENTATION = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
@@ -90,8 +91,13 @@ class Record:
         swapped = self.width != self.height and (self.height, self.width) == image.size
         return ImageOps.exif_transpose(image) if turned and swapped else image
 
-    def pose(self) -> Pose:
+    def pose(self) -> "Pose":
         """The pose as a `Pose`, with its shape where the source knows it."""
+        # torch takes seconds to load; listing sources or looking for a folder should not wait for it.
+        import torch
+
+        from llmpose.body.pose import Pose
+
         if self.pose_rotmat is None:
             raise UserError(f"record {self.id!r} has no pose")
         betas = None if self.betas is None else torch.tensor(self.betas)

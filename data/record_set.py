@@ -4,10 +4,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Dataset
 from pyarrow import compute
 
 from data.arrow import (
@@ -27,6 +26,9 @@ from data.rows import Progress, Rows, Tally, batches
 from llmpose.body.skeleton import Skeleton, load_skeleton, skeleton_from_dict
 from llmpose.errors import UserError
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 _FORM = "llmpose.records"
 
 
@@ -35,7 +37,7 @@ class RecordSet(Rows):
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: "Dataset",
         *,
         image_root: Path | None = None,
         skeletons: Mapping[str, Skeleton] | None = None,

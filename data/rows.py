@@ -3,14 +3,16 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
 
 from data.record import PairRecord, Record
 from llmpose.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _BATCH = 1000
 """Records checked and written at a time."""
@@ -22,7 +24,7 @@ Progress = Callable[[int], None]
 class Rows:
     """Rows of a mapped table, all of them or a choice."""
 
-    def __init__(self, dataset: Dataset, indices: np.ndarray | None = None) -> None:
+    def __init__(self, dataset: "Dataset", indices: np.ndarray | None = None) -> None:
         self._dataset = dataset.with_format("arrow")
         self._indices = indices
 

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from data.record import Record
 from data.rejects import Rejects
 from data.sources.base import Items, Source, not_the_dataset, number
 from data.sources.coco_json import Entry, Layout, coco_records, find_images, read_coco
-from llmpose.body.pose import Pose
 from llmpose.body.skeleton import Skeleton, load_skeleton
 from llmpose.errors import UserError
 
@@ -82,6 +80,10 @@ def amend_from_world(record: Record, annotation: Entry, image: Entry) -> None:
         rest = dict(extra)
         pose = rest.pop("pose", None)
         if pose is not None:
+            import torch
+
+            from llmpose.body.pose import Pose
+
             camera_frame = Pose.from_axis_angle(torch.tensor(pose, dtype=torch.float64))
             record.pose_rotmat = camera_frame.from_frame("camera").rotmat.numpy()
         betas = rest.pop("betas", None)

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from data.record import Record
-from llmpose.body.pose import NUM_JOINTS, Pose
 from llmpose.errors import UserError
 
+_NUM_JOINTS = 22
 _CHUNK = 20_000
 """Frames converted at a time, so that an hour of motion at 120 Hz needs no gigabyte."""
 
@@ -33,7 +32,12 @@ def motion_records(
     attributes: dict[str, object],
 ) -> Iterator[Record]:
     """Records of the chosen frames of a (F, 3 J) motion, J >= 22, in the world frame. `betas`: (B,) or (F, B)."""
-    if axis_angle.ndim != 2 or axis_angle.shape[1] < 3 * NUM_JOINTS or axis_angle.dtype.kind != "f":
+    # torch takes seconds to load; listing the sources should not wait for it.
+    import torch
+
+    from llmpose.body.pose import Pose
+
+    if axis_angle.ndim != 2 or axis_angle.shape[1] < 3 * _NUM_JOINTS or axis_angle.dtype.kind != "f":
         raise UserError(
             f"{sequence}: poses are {axis_angle.shape} of {axis_angle.dtype}, expected (frames, 66 or more) radians"
         )
@@ -43,7 +47,7 @@ def motion_records(
     stem = sequence.removesuffix(".npz").removesuffix(".pkl")
     for start in range(0, len(frames), _CHUNK):
         part = frames[start : start + _CHUNK]
-        vectors = torch.from_numpy(axis_angle[part, : 3 * NUM_JOINTS].astype(np.float64))
+        vectors = torch.from_numpy(axis_angle[part, : 3 * _NUM_JOINTS].astype(np.float64))
         rotmat = Pose.from_axis_angle(vectors).rotmat.numpy()
         for place, frame in enumerate(part.tolist()):
             yield Record(

@@ -12,14 +12,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from data.record_set import RecordSet
 from data.rejects import Rejects
 from data.sources.base import Items, Source, choice, not_the_dataset
 from data.sources.coco_json import Entry, Layout, coco_records, read_coco
 from llmpose.body.skeleton import Skeleton, load_skeleton, plain_name
 from llmpose.errors import UserError
+
+if TYPE_CHECKING:
+    from data.record_set import RecordSet
 
 _SPLITS = ("train", "val", "test")
 _NUM_EPISODES = {"test": 200, "val": 100}
@@ -222,7 +224,7 @@ class Episode:
 
 
 def mp100_episodes(
-    records: RecordSet,
+    records: "RecordSet",
     *,
     shots: int = 1,
     split: str = "test",
@@ -255,7 +257,7 @@ def mp100_episodes(
                 yield Episode(category_id, tuple(drawn[:shots]), query)
 
 
-def _rows_by_category(records: RecordSet, chosen: RecordSet, split: str) -> dict[int, list[int]]:
+def _rows_by_category(records: "RecordSet", chosen: "RecordSet", split: str) -> dict[int, list[int]]:
     """Category id -> rows of `records`, both in the published order; refuses a set with gaps."""
     parsed = chosen.attributes()
     if not parsed or any("place" not in entry for entry in parsed):

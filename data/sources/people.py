@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from data.record import Record
 from data.sources.base import as_text
 from data.sources.coco_json import find_images
 from data.sources.npz import read_npz, same_length
-from llmpose.body.pose import Pose
 from llmpose.errors import UserError
 
 _NEEDED = ("imgname", "center", "scale")
@@ -173,6 +171,10 @@ def viewer_poses(axis_angle: np.ndarray, path: Path) -> np.ndarray:
         axis_angle = axis_angle.reshape(len(axis_angle), -1)
     if axis_angle.ndim != 2 or axis_angle.shape[1] not in (66, 72) or axis_angle.dtype.kind != "f":
         raise UserError(f"{path}: poses are {axis_angle.shape} of {axis_angle.dtype}, expected (N, 72) radians")
+    import torch
+
+    from llmpose.body.pose import Pose
+
     return Pose.from_axis_angle(torch.from_numpy(axis_angle.astype(np.float64))).from_frame("camera").rotmat.numpy()
 
 

@@ -3,24 +3,27 @@
 Both name poses by an id, and one json maps the id to an AMASS file and a frame. Poses enter with their heading as AMASS
 has it; tasks on text take it away (`Pose.without_yaw`, as PoseScript does: R = Rz Ry Rx with the z angle dropped). A
 pair of one motion keeps the turn between its poses in `attributes["turn_deg"]`.
+
+What `llmpose data build` writes has the same layout and three things more, all read here: poses/ beside the json for
+poses that are not AMASS's, ids_2_image_*.json for those that have an image, and texts of the kind "refined".
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from data.record import PairRecord, Record
 from data.rejects import Rejects
 from data.sources.amass import read_motion, subset_name
 from data.sources.base import Items, Source, choice, not_the_dataset, read_json
-from llmpose.body.pose import Pose
 from llmpose.errors import BadUsage, UserError
 
 _SPLITS = ("train", "val", "test")
+_KINDS = ("human", "auto", "paraphrases", "refined")
+"""Who wrote the texts."""
 Place = tuple[str, int]
 """AMASS file and frame."""
 
@@ -32,10 +35,11 @@ def _read_posescript(
     root: Path, split: str | None, rejects: Rejects, *, amass: str = "", texts: str = "human"
 ) -> Items:
     folder = _release(root, "posescript")
-    kinds = _kinds(texts, ("human", "auto"))
+    kinds = _kinds(texts, folder, "posescript")
     written = [_texts(folder, "posescript", kind) for kind in kinds]
     places = _places(folder)
-    poses = _AmassPoses(_amass_root(root, amass), rejects)
+    poses = _AmassPoses(_motion_roots(root, folder, amass), rejects)
+    images = _images(folder, root)
     for name in _SPLITS if split is None else (split,):
         ids = [int(number) for number in _split_file(folder, f"{name}_ids*.json")]
         # A split of the release is its ids that have a text; the 6,293 people wrote about are few of the 100,000.
@@ -44,6 +48,7 @@ def _read_posescript(
         for number, pose in poses.read({number: places.get(number) for number in wanted}):
             pose.split = name
             pose.texts = [text for texts_of in written for text in texts_of.get(str(number), [])]
+            pose.image, pose.box_xyxy_px = images.get(number, (None, None))
             yield pose
 
 
@@ -62,11 +67,12 @@ def _read_posefix(
 ) -> Items:
     folder = _release(root, "posefix")
     scripts = _release(Path(posescript).expanduser() if posescript else root, "posescript")
-    kinds = _kinds(texts, ("human", "auto", "paraphrases"))
+    kinds = _kinds(texts, folder, "posefix")
     written = [_texts(folder, "posefix", kind) for kind in kinds]
     pose_ids = read_json(folder / "pair_id_2_pose_ids.json")
     places = _places(scripts)
-    poses = _AmassPoses(_amass_root(root, amass), rejects)
+    poses = _AmassPoses(_motion_roots(root, scripts, amass), rejects)
+    images = _images(scripts, root)
     done: set[int] = set()
     left = limit
     for name in _SPLITS if split is None else (split,):
@@ -87,6 +93,7 @@ def _read_posefix(
         headings: dict[int, float] = {}
         for number, record in poses.read({number: places.get(number) for number in new}):
             record.split = name
+            record.image, record.box_xyxy_px = images.get(number, (None, None))
             headings[number] = float(record.pose().yaw_deg)
             yield record
         done.update(new)
@@ -115,11 +122,12 @@ def _read_posefix(
 class _AmassPoses:
     """Reads single frames out of AMASS, file by file, each file once."""
 
-    def __init__(self, root: Path, rejects: Rejects) -> None:
-        self._root = root
+    def __init__(self, roots: Sequence[Path], rejects: Rejects) -> None:
         self._rejects = rejects
         # People's AMASS may carry the subset names of another year than the release's paths.
-        self._folders = {subset_name(entry.name): entry.name for entry in root.iterdir() if entry.is_dir()}
+        self._folders = [
+            {subset_name(entry.name): entry for entry in root.iterdir() if entry.is_dir()} for root in roots
+        ]
 
     def read(self, places: dict[int, Place | None]) -> Iterator[tuple[int, Record]]:
         """(id, record without text) of every id whose frame exists; the others are set aside."""
@@ -134,7 +142,8 @@ class _AmassPoses:
 
     def _file(self, name: str, frames: list[tuple[int, int]]) -> Iterator[tuple[int, Record]]:
         subset, _, rest = name.partition("/")
-        path = self._root / self._folders.get(subset_name(subset), subset) / rest
+        found = [folders[subset_name(subset)] / rest for folders in self._folders if subset_name(subset) in folders]
+        path = next((path for path in found if path.is_file()), Path(name))
         try:
             axis_angle, _ = read_motion(path)
         except UserError as error:
@@ -146,6 +155,10 @@ class _AmassPoses:
             self._rejects.add("frame does not exist", f"{name} frame {frame} of {len(axis_angle)}")
         if not there or axis_angle.ndim != 2 or axis_angle.shape[1] < 66:
             return
+        import torch
+
+        from llmpose.body.pose import Pose
+
         rows = [frame for frame, _ in there]
         rotmat = Pose.from_axis_angle(torch.from_numpy(axis_angle[rows, :66].astype(np.float64))).rotmat.numpy()
         for index, (frame, number) in enumerate(there):
@@ -172,17 +185,33 @@ def _release(root: Path, name: str) -> Path:
     raise not_the_dataset(root, f"the {name} release", f"{mark}, here or in {name}_release/")
 
 
-def _amass_root(root: Path, given: str) -> Path:
-    """AMASS's own folder: the option, or one called amass or AMASS beside or inside the release."""
+def _motion_roots(root: Path, release: Path, given: str) -> list[Path]:
+    """Where motion files are looked for: AMASS's own folder (the option, or one called amass or AMASS in or beside
+    --root), then poses/ of the release itself."""
+    own = [release / "poses"] if (release / "poses").is_dir() else []
     if given:
         path = Path(given).expanduser()
         if not path.is_dir():
             raise UserError(f"{path}: no such folder (option amass)")
-        return path
-    for path in (root / "amass", root / "AMASS", root.parent / "amass", root.parent / "AMASS", root / "poses"):
-        if path.is_dir():
-            return path
-    raise BadUsage("PoseScript's poses lie in AMASS; say where: --option amass=/path/to/AMASS")
+        return [path, *own]
+    beside = [root / "amass", root / "AMASS", root.parent / "amass", root.parent / "AMASS"]
+    found = [path for path in beside if path.is_dir()][:1] + own
+    if not found:
+        raise BadUsage("PoseScript's poses lie in AMASS; say where: --option amass=/path/to/AMASS")
+    return found
+
+
+def _images(release: Path, root: Path) -> dict[int, tuple[str, np.ndarray | None]]:
+    """Pose id -> its image, as a path from root, and its box; nothing in the published releases."""
+    found = sorted(release.glob("ids_2_image_*.json"))
+    content = read_json(found[-1]) if found else {}
+    below = release.relative_to(root).as_posix() if release.is_relative_to(root) else release.as_posix()
+    images: dict[int, tuple[str, np.ndarray | None]] = {}
+    for number, entry in content.items():
+        name, box = str(entry["image"]), entry.get("box_xyxy_px")
+        path = name if Path(name).is_absolute() or below == "." else f"{below}/{name}"
+        images[int(number)] = (path, None if box is None else np.array(box, dtype=np.float32))
+    return images
 
 
 def _places(folder: Path) -> dict[int, Place]:
@@ -191,15 +220,18 @@ def _places(folder: Path) -> dict[int, Place]:
     content = read_json(path)
     try:
         return {int(number): (str(place[1]), int(place[2])) for number, place in content.items()}
-    except (AttributeError, IndexError, TypeError, ValueError):
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         raise UserError(f'{path}: expected {{"0": ["AMASS", "path.npz", frame], …}}') from None
 
 
-def _kinds(given: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    """The option `texts`: one kind, several with commas, or all."""
+def _kinds(given: str, release: Path, name: str) -> tuple[str, ...]:
+    """The option `texts`: one kind, several with commas, or all that are there."""
     if given == "all":
-        return known
-    return tuple(choice(kind.strip(), (*known, "all"), "option texts") for kind in given.split(","))
+        there = tuple(kind for kind in _KINDS if any(release.glob(f"{name}_{kind}_*.json")))
+        if not there:
+            raise UserError(f"{release}: has no texts {name}_<kind>_*.json of any kind ({', '.join(_KINDS)})")
+        return there
+    return tuple(choice(kind.strip(), (*_KINDS, "all"), "option texts") for kind in given.split(","))
 
 
 def _texts(folder: Path, release: str, kind: str) -> dict[str, list[str]]:
@@ -233,7 +265,7 @@ POSESCRIPT = Source(
     where=_FROM,
     licence=_LICENCE,
     reader=_read_posescript,
-    options={"amass": _AMASS_OPTION, "texts": "human, auto, both with a comma, or all (default human)"},
+    options={"amass": _AMASS_OPTION, "texts": "human, auto, refined, several with commas, or all (default human)"},
 )
 
 POSEFIX = Source(
@@ -251,7 +283,7 @@ POSEFIX = Source(
     options={
         "amass": _AMASS_OPTION,
         "posescript": "folder of the PoseScript release (default: in --root)",
-        "texts": "human, auto, paraphrases, several with commas, or all (default human)",
+        "texts": "human, auto, paraphrases, refined, several with commas, or all (default human)",
         "limit": "only the first so many pairs (what --limit sets)",
     },
 )

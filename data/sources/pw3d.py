@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import roma
-import torch
 
 from data.record import Record
 from data.rejects import Rejects
 from data.sources.base import Items, Source, as_text, not_the_dataset, number
 from data.sources.people import box_around, camera_to_world, confident_points, full_gender, people_records
-from llmpose.body.pose import Pose
 from llmpose.body.unpickle import load_arrays
 from llmpose.errors import UserError
 
@@ -101,6 +98,11 @@ def _camera_poses(content: dict[str, Any], person: int, path: Path) -> np.ndarra
     extrinsic = np.asarray(content["cam_poses"], dtype=np.float64)
     if poses.ndim != 2 or poses.shape[1] != 72 or extrinsic.shape != (len(poses), 4, 4):
         raise UserError(f"{path}: poses {poses.shape} and cam_poses {extrinsic.shape}, expected (F, 72) and (F, 4, 4)")
+    import roma
+    import torch
+
+    from llmpose.body.pose import Pose
+
     rotmat = roma.rotvec_to_rotmat(torch.from_numpy(poses.reshape(-1, 24, 3)[:, :22]))
     rotmat[:, 0] = torch.from_numpy(extrinsic[:, :3, :3]) @ rotmat[:, 0]
     return Pose.from_camera(rotmat).rotmat.numpy()

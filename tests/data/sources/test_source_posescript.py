@@ -142,3 +142,31 @@ def test_ids_of_another_form_are_one_line(release: Path, read: Read, write_json:
     write_json(release / "posescript_release/ids_2_dataset_sequence_and_frame_index_100k.json", broken)
     with pytest.raises(UserError, match=r"expected \{\"0\": \[\"AMASS\""):
         read("posescript", release)
+
+
+def test_what_our_builders_add_is_read_too(release: Path, read: Read, write_json: WriteJson) -> None:
+    """poses/ of its own, an image for a pose, texts refined by a language model; no AMASS needed for these."""
+    script = release / "posescript_release"
+    (release / "amass").rename(release / "elsewhere")
+    path = script / "poses/coco/train_poses.npz"
+    path.parent.mkdir(parents=True)
+    np.savez(path, poses=np.random.default_rng(5).normal(0, 0.5, (3, 156)))
+    places = {"0": ["coco", "coco/train_poses.npz", 2], "1": PLACES["1"]}
+    write_json(script / "ids_2_dataset_sequence_and_frame_index_100k.json", places)
+    write_json(script / "posescript_refined_6250.json", {"0": "Kneeling, arms up."})
+    write_json(
+        script / "ids_2_image_100k.json", {"0": {"image": "images/coco/0000000.jpg", "box_xyxy_px": [1, 2, 3, 4]}}
+    )
+    (record,) = read("posescript", release, "train", texts="refined")
+    assert record.texts == ["Kneeling, arms up."]
+    assert record.image == "posescript_release/images/coco/0000000.jpg"
+    assert record.box_xyxy_px.tolist() == [1, 2, 3, 4]
+    expected = Pose.from_axis_angle(torch.from_numpy(np.load(path)["poses"][2, :66])).rotmat.numpy()
+    assert np.array_equal(record.pose_rotmat, expected)
+    assert read("posescript", release, "train", texts="all")[0].texts == [
+        "He kneels.",
+        "auto 0 0",
+        "auto 0 1",
+        "auto 0 2",
+        "Kneeling, arms up.",
+    ]

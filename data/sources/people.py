@@ -118,6 +118,9 @@ def _hmr(arrays: dict[str, np.ndarray], count: int, path: Path) -> _People:
         axis=1,
     )
 
+    # As 4D-Humans' own loader: OpenPose's limbs in 3D come from another model's fit, the extra points are the measured.
+    joints[:, 1:15, 3] = 0
+
     def points(row: int) -> tuple[np.ndarray | None, str | None]:
         """COCO's 17 where "body" has any, else LSP's 14."""
         for found, skeleton in ((body[row], "coco17"), (extra[row], "lsp14")):

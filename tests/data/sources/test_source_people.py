@@ -116,11 +116,12 @@ def test_hmr_joints_are_turned_and_unknown_ones_told(tmp_path: Path, read: Read)
     arrays = hmr_arrays(1)
     arrays["extra_keypoints_3d"][0, 3] = [1, 2, 3, 1]
     arrays["extra_keypoints_3d"][0, 4, 3] = 0
+    arrays["body_keypoints_3d"][0, :, 3] = 1
     np.savez(tmp_path / "a.npz", **arrays)
     (record,) = read("hmr", tmp_path)
     assert record.joints_m.shape == (44, 3)
     assert record.joints_m[28].tolist() == [1, 3, -2]  # x right, z forward becomes y, y down becomes -z
-    assert record.attributes["joints_known"] == [25, 26, 27, 28, *range(30, 44)]
+    assert record.attributes["joints_known"] == [0, *range(15, 29), *range(30, 44)]  # OpenPose's limbs do not count
 
 
 def test_one_scale_makes_a_square(tmp_path: Path, read: Read) -> None:

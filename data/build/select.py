@@ -10,7 +10,8 @@ many of the latter:
 Memory is that of the joints (float32, 264 bytes for 22) and four numbers per pose, whatever k is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from llmpose.errors import UserError
 
+MANY = 200_000
+"""From so many poses on the steps are large enough to share among threads."""
 CHUNK = 65_536
 """Poses whose distances are computed at once: 17 MB of differences."""
 
@@ -42,6 +45,11 @@ def farthest_points(
         raise UserError(f"the first pose is {start}; expected a number from 0 to {len(joints) - 1}")
     if not torch.isfinite(joints).all():
         raise UserError("a joint is not a number (NaN or infinite); set such poses aside before choosing")
+    with _few_threads(len(joints)):
+        return _farthest(joints, count, start, progress)
+
+
+def _farthest(joints: Tensor, count: int, start: int, progress: Callable[[int], None] | None) -> Tensor:
     chosen = torch.empty(count, dtype=torch.long)
     nearest_m = torch.full((len(joints),), float("inf"))
     owner = torch.zeros(len(joints), dtype=torch.long)
@@ -49,11 +57,12 @@ def farthest_points(
     new = start
     for number in range(count):
         chosen[number] = new
-        # distances from the new pose to those taken before, to know where it can matter
-        spacing_m[:number] = mean_distance(joints[chosen[:number]], joints[new])
-        near = (
-            torch.arange(len(joints)) if number == 0 else torch.nonzero(nearest_m > spacing_m[owner] / 2 - 1e-6)[:, 0]
-        )
+        if 0 < number < len(joints) // 3:
+            # distances from the new pose to those taken before, to know where it can matter
+            spacing_m[:number] = mean_distance(joints[chosen[:number]], joints[new])
+            near = torch.nonzero(nearest_m > spacing_m[owner] / 2 - 1e-6)[:, 0]
+        else:  # many are taken: it is quicker to look at all that are left
+            near = torch.nonzero(nearest_m >= 0)[:, 0]
         for rows in near.split(CHUNK):
             distance = mean_distance(joints[rows], joints[new])
             closer = distance < nearest_m[rows]
@@ -64,6 +73,18 @@ def farthest_points(
         if progress is not None:
             progress(1)
     return chosen
+
+
+@contextmanager
+def _few_threads(count: int) -> Iterator[None]:
+    """Small steps on one thread: sharing them out costs more than it gains, and much more on a busy machine."""
+    before = torch.get_num_threads()
+    if count < MANY:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def mean_distance(joints_m: Tensor, other_m: Tensor) -> Tensor:

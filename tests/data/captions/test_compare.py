@@ -102,7 +102,7 @@ def test_there_are_49_paircodes_of_the_published_kinds() -> None:
     ("degrees", "words"),
     [
         (0, None), (19, None), (-19, None), (40, "turn slightly to the left"), (-90, "turn to the right by a quarter"),
-        (90, "turn to the left by a quarter"), (-130, "turn to the right, almost all the way round"),
+        (90, "turn to the left by a quarter"), (-130, "turn far round to the right"),
         (175, "turn around"), (-180, "turn around"),
     ],
 )  # fmt: skip

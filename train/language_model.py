@@ -129,7 +129,7 @@ def components(model: nn.Module) -> dict[str, tuple[str, ...]]:
     tables = {id(table) for table in (bare.get_input_embeddings(), bare.get_output_embeddings())}
     rows = [name for name, module in bare.named_modules() if id(module) in tables]
     named = {"token_rows": rows, "language_model": ["language"]}
-    parts = {**named, **{name: [name] for name in ("pose_queries", "projector", "vision")}}
+    parts = {**named, **{name: [name] for name in ("pose_queries", "projector", "vision", "prompts")}}
     return {label: tuple(around + start for start in starts) for label, starts in parts.items()}
 
 
@@ -151,7 +151,7 @@ def start(parts: LanguageModel, *, start_from: str | None, texts: Iterable[str],
     from tokenizer_vq import PoseTokenizer
 
     codec = PoseTokenizer.from_pretrained(model_folder(parts.pose_tokenizer)).eval()
-    language, tokenizer = _language_model(parts, texts, seed)
+    language, tokenizer = new_language(parts, texts, seed)
     vocabulary = add_pose_words(tokenizer, codec.config.codebook_size)
     options: dict[str, Any] = {
         "num_pose_tokens": codec.config.num_pose_tokens,
@@ -162,11 +162,11 @@ def start(parts: LanguageModel, *, start_from: str | None, texts: Iterable[str],
         from llmpose.model.weights.llava import import_llava, load_llava
 
         llava = load_llava(model_folder(parts.llava))
-        model = import_llava(llava, vocabulary, more_encoders=_encoders(parts), **options)
+        model = import_llava(llava, vocabulary, more_encoders=new_encoders(parts), **options)
     else:
         assert language is not None
         model = assemble(
-            language, vocabulary, encoders=_encoders(parts), projector=parts.projector, seed=seed, **options
+            language, vocabulary, encoders=new_encoders(parts), projector=parts.projector, seed=seed, **options
         )
     model = cast(Any, model).to(getattr(torch, parts.dtype))
     return Started(model, LlmPoseProcessor.for_model(model.config, tokenizer, codec), None)
@@ -181,13 +181,13 @@ def _continue(parts: LanguageModel, folder: Path, run_dir: Path, seed: int) -> S
     if parts.vision and started.bare.vision is None:
         bare = load_model(folder, merge=True, **options) if base is not None else started.bare
         assert isinstance(bare, LlmPoseForConditionalGeneration)
-        grown = add_vision(bare, _encoders(parts), projector=parts.projector, seed=seed)
+        grown = add_vision(bare, new_encoders(parts), projector=parts.projector, seed=seed)
         codec = processor.pose_tokenizer if processor.has_pose_tokenizer else None
         started = Started(grown, LlmPoseProcessor.for_model(grown.config, processor.tokenizer, codec), None)
     return started
 
 
-def _language_model(parts: LanguageModel, texts: Iterable[str], seed: int) -> tuple[PreTrainedModel | None, Any]:
+def new_language(parts: LanguageModel, texts: Iterable[str], seed: int) -> tuple[PreTrainedModel | None, Any]:
     """Language model and tokenizer; LLaVA brings its own model."""
     dtype = getattr(torch, parts.dtype)
     if parts.llava is not None:
@@ -215,7 +215,8 @@ def _language_model(parts: LanguageModel, texts: Iterable[str], seed: int) -> tu
         return AutoModelForCausalLM.from_config(config), tokenizer
 
 
-def _encoders(parts: LanguageModel) -> Encoders:
+def new_encoders(parts: LanguageModel) -> Encoders:
+    """The vision encoders that the recipe names."""
     found: Encoders = []
     for name, encoder in parts.vision.items():
         path = Path(encoder.folder)
@@ -274,7 +275,7 @@ def _trains(name: str, component: str, plan: Mapping[str, How], has_adapter: boo
         return True
     if "original_module" in name or "base_layer" in name:
         return False
-    if component in ("pose_queries", "projector"):
+    if component in ("pose_queries", "projector", "prompts"):
         return "modules_to_save" in name
     return "lora_" in name or "token_adapter" in name or "trainable_tokens" in name
 

@@ -25,6 +25,7 @@ KINDS: dict[str, str] = {
     "vision_clip": "train.vision",
     "vision_pose": "train.vision",
     "language": "train.language",
+    "keypoints": "train.keypoints",
 }
 """Kind of model -> module. The module has `RECIPES: dict[kind, subclass of Recipe]` and `build(recipe) -> Job`."""
 

@@ -78,6 +78,18 @@ STAGES: dict[str, Stage] = {
         },
         ("projector",),
     ),
+    "keypoints": Stage(
+        "keypoints",
+        "any keypoint of any object, shown or told (KptLLM++ §3.5)",
+        {
+            "language_model": "lora",
+            "token_rows": "rows",
+            "pose_queries": "frozen",
+            "projector": "full",
+            "vision": "lora",
+            "prompts": "full",
+        },
+    ),
 }
 
 

@@ -62,7 +62,7 @@ class Task:
 
     def templates(self, kind: Literal["train", "core", "held_out"] = "train") -> tuple[str, ...]:
         """The wordings it is trained with, the plain dozen among them, or those kept for zero-shot evaluation."""
-        return _templates(self.templates_of or self.name)[kind]
+        return wordings_of(self.templates_of or self.name)[kind]
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -181,7 +181,7 @@ def identity(item: Item) -> str:
 
 
 @cache
-def _templates(name: str) -> dict[str, tuple[str, ...]]:
+def wordings_of(name: str) -> dict[str, tuple[str, ...]]:
     import yaml
 
     path = TEMPLATES / f"{name}.yaml"

@@ -17,8 +17,11 @@ from pathlib import Path
 import yaml
 
 FRAMES_FILE = Path(__file__).resolve().parent / "frames.yaml"
+KEYPOINT_FRAMES_FILE = FRAMES_FILE.with_name("keypoint_frames.yaml")
 FOLDER = Path(__file__).resolve().parent.parent / "templates"
 NUM_TRAIN, NUM_HELD_OUT, NUM_CORE = 200, 20, 12
+NUM_KEYPOINT_TRAIN, NUM_KEYPOINT_HELD_OUT = 60, 10
+"""Questions about keypoints differ by the keypoint already."""
 
 STOP_WORDS = {
     "a", "an", "and", "are", "as", "at", "be", "by", "can", "could", "do", "does", "for", "from", "have", "i", "in",
@@ -81,24 +84,31 @@ def frames_file() -> dict[str, dict[str, list[str]]]:
     return yaml.safe_load(FRAMES_FILE.read_text(encoding="utf-8"))
 
 
+@cache
+def keypoint_frames_file() -> dict[str, dict[str, list[str]]]:
+    """The same for the tasks of data/tasks/keypoint_tasks.py."""
+    return yaml.safe_load(KEYPOINT_FRAMES_FILE.read_text(encoding="utf-8"))
+
+
 def templates(task: str) -> dict[str, list[str]]:
     """`train` (its first dozen are the plain core that small worlds train with) and `held_out` of one task."""
     taken: set[tuple[str, ...]] = set()
-    frames_of = frames_file()[task]
+    is_keypoint = task in keypoint_frames_file()
+    frames_of = (keypoint_frames_file() if is_keypoint else frames_file())[task]
+    num_train, num_held_out = (NUM_KEYPOINT_TRAIN, NUM_KEYPOINT_HELD_OUT) if is_keypoint else (NUM_TRAIN, NUM_HELD_OUT)
     core, *frames = frames_of["train"]
     first = _spread([core], NUM_CORE, taken) if core else []
-    held_out = _spread(frames_of["held_out"], NUM_HELD_OUT, taken)
-    return {"train": first + _spread(frames, NUM_TRAIN - len(first), taken), "held_out": held_out}
+    held_out = _spread(frames_of["held_out"], num_held_out, taken)
+    return {"train": first + _spread(frames, num_train - len(first), taken), "held_out": held_out}
 
 
 def write(folder: Path = FOLDER) -> None:
     """Write one YAML file per task."""
     folder.mkdir(exist_ok=True)
-    for task in frames_file():
+    for task in (*frames_file(), *keypoint_frames_file()):
         content = {"task": task, "num_core": NUM_CORE, **templates(task)}
-        head = (
-            "# Written by `python -m data.tasks.grammar` from frames.yaml beside it; edit the frames, not this file.\n"
-        )
+        source = (KEYPOINT_FRAMES_FILE if task in keypoint_frames_file() else FRAMES_FILE).name
+        head = f"# Written by `python -m data.tasks.grammar` from {source} beside it; edit the frames, not this file.\n"
         text = head + yaml.safe_dump(content, sort_keys=False, width=200, allow_unicode=True)
         (folder / f"{task}.yaml").write_text(text, encoding="utf-8")
 

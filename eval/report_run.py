@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from eval.benchmarks import BENCHMARKS
-from eval.benchmarks.base import Bench, MissingNeed, Result
+from eval.benchmarks.base import Bench, MissingNeed, Result, run_model
 from eval.benchmarks.features import pose_features, text_features
 from eval.benchmarks.taskset import SETS, TaskSet
 from eval.examples import drawn, example_cards
@@ -136,7 +136,7 @@ def rebuilt_poses(bench: Bench, folder: Path, count: int = 6) -> "list[tuple[Ima
         test = TaskSet.load("text_to_pose", bench, "test", limit=200)
     except MissingNeed:
         return []
-    tokenizer = PoseTokenizer.from_pretrained(folder).eval()
+    tokenizer = PoseTokenizer.from_pretrained(run_model(folder)).eval()
     poses = test.poses()
     with torch.no_grad():
         rebuilt = tokenizer.decode(tokenizer.encode(poses)).cpu()

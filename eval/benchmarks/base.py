@@ -45,6 +45,14 @@ Progress = Callable[[str, int, int], None]
 """(what, done, of how many)."""
 
 
+def run_model(folder: str | Path) -> Path:
+    """The model in a training run's folder (best/, else model/), or the folder itself."""
+    folder = Path(folder)
+    if (folder / "config.json").is_file():
+        return folder
+    return next((place for place in (folder / "best", folder / "model") if place.is_dir()), folder)
+
+
 class MissingNeed(UserError):
     """A benchmark cannot run: what it needs is not there. The message says how to get it."""
 
@@ -95,7 +103,7 @@ class Bench:
 
         if self.model_dir is None:
             raise MissingNeed("no model was given; pass --model DIR, the folder of a trained model")
-        return local_folder(self.model_dir, weights=True)
+        return local_folder(run_model(self.model_dir), weights=True)
 
     @cached_property
     def model(self) -> "LlmPoseForConditionalGeneration":
@@ -127,7 +135,7 @@ class Bench:
             return None
         from llmpose.model.retrieval import PoseTextRetrieval
 
-        return PoseTextRetrieval.from_pretrained(self.retrieval_dir).to(self.torch_device).eval()  # type: ignore[arg-type]
+        return PoseTextRetrieval.from_pretrained(run_model(self.retrieval_dir)).to(self.torch_device).eval()  # type: ignore[arg-type]
 
     @cached_property
     def pair_retrieval(self) -> Any:
@@ -136,7 +144,7 @@ class Bench:
             return None
         from llmpose.model.retrieval import PosePairTextRetrieval
 
-        return PosePairTextRetrieval.from_pretrained(self.pair_retrieval_dir).to(self.torch_device).eval()  # type: ignore[arg-type]
+        return PosePairTextRetrieval.from_pretrained(run_model(self.pair_retrieval_dir)).to(self.torch_device).eval()  # type: ignore[arg-type]
 
     def decoding(self, grammar: str) -> "Decoding":
         """Greedy, as the papers decode; `grammar` "pose" makes every answer of a pose task hold exactly one pose."""

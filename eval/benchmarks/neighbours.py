@@ -6,7 +6,7 @@ from eval import baselines
 from eval.benchmarks.base import Bench
 from eval.benchmarks.taskset import TaskSet
 
-MAX_IMAGES = 1000
+MAX_IMAGES = 500
 """Training pictures that are opened for a look-up."""
 
 

@@ -35,7 +35,7 @@ class PoseEstimation(Benchmark):
             return None
         poses, without = said_poses(answers, test.ids)
         rows, notes = [scores.row(bench.method, "ours", poses)], without_pose(without)
-        try:  # 3DPW and Human3.6M have no training split here: the baselines come from DATA/poseest, where it is
+        try:  # 3DPW and Human3.6M have no training split here: the baselines come from DATA/people, where it is
             rows += trivial_rows(bench, test, scores)
         except MissingNeed as error:
             notes.append(f"No trivial baselines: {error}")

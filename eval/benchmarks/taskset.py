@@ -4,7 +4,7 @@
     DATA/posefix      pairs of poses with texts  pose_diff, pose_editing, pair_retrieval
     DATA/imagescript  images, poses, texts       image_to_text
     DATA/imagediff    pairs of images, texts     image_diff
-    DATA/poseest      images with poses          pose_estimation (3DPW and H36M: DATA/3dpw, DATA/h36m)
+    DATA/people       images with poses          pose_estimation (3DPW and H36M: DATA/3dpw, DATA/h36m)
 
 Each is a record set, a set of pairs, or what `data.build` made of one (its refined/ texts are asked where the split has
 them, else auto/). Other folders are named by `Bench.sets` (--set posescript=FOLDER). Poses come from `data.tasks`, so
@@ -42,9 +42,9 @@ SETS = {
     "pose_editing": "posefix",
     "image_to_text": "imagescript",
     "image_diff": "imagediff",
-    "pose_estimation": "poseest",
+    "pose_estimation": "people",
     "text_enhanced_estimation": "imagescript",
-    "reasoning_estimation": "poseest",
+    "reasoning_estimation": "people",
 }
 _WORLD = "the built-in world has it too: llmpose data synth"
 HOW_TO_GET = {
@@ -52,7 +52,9 @@ HOW_TO_GET = {
     "posefix": f"PoseFix's texts on pairs of poses of AMASS (llmpose data sources posefix); {_WORLD}",
     "imagescript": f"images with poses, described by our own pipeline (llmpose data build imagescript); {_WORLD}",
     "imagediff": f"pairs of images, compared by our own pipeline (llmpose data build imagediff); {_WORLD}",
-    "poseest": f"any images with poses (llmpose data prepare ...); {_WORLD}",
+    "people": f"any images with poses (llmpose data prepare ...); {_WORLD}",
+    "mp100_1": "MP-100, split 1 (llmpose data prepare mp100 --option number=1); the built-in things have it too: llmpose "
+    "data objects",
     "3dpw": "3DPW's images and the 3dpw_test.npz of 4D-Humans: llmpose data prepare hmr --option file=3dpw_test.npz",
     "h36m": "Human3.6M's images and the h36m_val_p2.npz of 4D-Humans: llmpose data prepare hmr --option file=...",
 }

@@ -76,7 +76,7 @@ def write_world(root: Path, people_in_a_picture: int = 1) -> Path:
             change = [f"Move from {a} to {b}: {text_of(7 * a + b)}"]
             pairs.append(PairRecord(f"pair/{a}", "little", split, f"little/{a}", f"little/{b}", change, bool(k % 2)))
         number += 1
-    for name in ("posescript", "imagescript", "poseest"):
+    for name in ("posescript", "imagescript", "people"):
         RecordSet.write(root / name, records, source="little", image_root=images)
     for name in ("posefix", "imagediff"):
         PairSet.write(root / name, [*records, *pairs], source="little", image_root=images)

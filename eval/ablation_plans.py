@@ -1,0 +1,247 @@
+"""The papers' ablations as data: what is trained in which variants, what is measured, and what the papers found.
+
+A variant is words for `train.run` (recipe files, then key=value); {prepared} stands for the folder of what all variants
+share (tokenizer, encoders, aligned model), {run} for the variant's own folder.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from eval import papers
+from eval.tables import Column, Row, millimetres, percent
+
+RECIPES = "launch/recipes/unipose"
+TASKS = ("pose_to_text", "text_to_pose", "pose_diff", "pose_editing", "image_to_text", "image_diff", "pose_estimation")
+SETS = ("posescript", "posefix", "imagescript", "imagediff", "people")
+SET_OF = {
+    "pose_to_text": "posescript",
+    "text_to_pose": "posescript",
+    "pose_diff": "posefix",
+    "pose_editing": "posefix",
+    "image_to_text": "imagescript",
+    "image_diff": "imagediff",
+    "pose_estimation": "people",
+}
+METRIC_OF = {
+    task: "mpjpe_mm" if task in ("text_to_pose", "pose_editing", "pose_estimation") else "rouge_l" for task in TASKS
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How large: words laid over every tiny recipe of a kind."""
+
+    name: str
+    words: Mapping[str, tuple[str, ...]]
+    examples: int
+    """Of one task in an ablation of the language model, over all epochs."""
+    limit: int
+    """Records of each test set."""
+
+
+_DECODER = (
+    "model.new.hidden_size=192",
+    "model.new.num_layers=4",
+    "model.new.num_heads=6",
+    "model.new.intermediate_size=512",
+    "model.new.context=512",
+)
+_SMALL_DECODER = (
+    "model.new.hidden_size=384",
+    "model.new.num_layers=8",
+    "model.new.num_heads=6",
+    "model.new.intermediate_size=1024",
+)
+PRESETS = {
+    # About a quarter of an hour per language run and seed on two CPU cores, seconds to minutes for the rest.
+    "tiny": Preset("tiny", {}, examples=5000, limit=300),
+    # For one GPU and the built-in world of size small.
+    "small": Preset(
+        "small",
+        {
+            "language": (*_SMALL_DECODER, "batch.size=128", "optim.lr=1e-3"),
+            "tokenizer": (
+                "max_steps=20000",
+                "model.hidden_size=256",
+                "model.num_pose_tokens=40",
+                "model.codebook_size=512",
+            ),
+            "vision_pose": ("encoder.hidden_size=256", "encoder.num_layers=8", "epochs=16", "batch.size=128"),
+            "vision_clip": ("encoder.hidden_size=192", "encoder.num_layers=6", "epochs=8", "batch.size=256"),
+            "retrieval": ("max_steps=4000", "model.text_width=256", "model.pose_width=256"),
+        },
+        examples=60_000,
+        limit=1000,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A claim of a paper: on this metric one variant is better than another."""
+
+    metric: str
+    better: str
+    worse: str
+    claim: str
+
+
+@dataclass(frozen=True)
+class Ablation:
+    name: str
+    title: str
+    kind: str
+    """Kind of recipe that the variants train."""
+    variants: Mapping[str, tuple[str, ...]]
+    benchmarks: Mapping[str, tuple[str, ...]]
+    """Variant -> what is measured with it; the key "" holds for all that have no own."""
+    columns: tuple[Column, ...]
+    published: tuple[Row, ...]
+    paper_data: str
+    directions: tuple[Direction, ...]
+    prepared: tuple[str, ...] = ("tokenizer",)
+    notes: tuple[str, ...] = field(default=())
+
+
+def language_words(tasks: Mapping[str, int], *, epochs: int = 4) -> tuple[str, ...]:
+    """One stage from nothing: a new decoder and so many examples of each task; measured by benchmarks afterwards."""
+    words = [f"{RECIPES}/4_instruct.tiny.yaml", "start_from=null", "model.pose_tokenizer={prepared}/tokenizer"]
+    words += [*_DECODER, "optim.lr=2e-3", f"epochs={epochs}", f"examples_per_epoch={sum(tasks.values()) // epochs}"]
+    words += ["checkpoints.every=null", "keep_features=null", "eval_examples=64"]
+    for name in SETS:
+        own = [f"{task}: {count}" for task, count in tasks.items() if SET_OF[task] == name]
+        for split in ("train", "eval"):
+            words.append(f"data.{split}.{name}.weight={1 if own else 0}")
+            if own:
+                words.append(f"data.{split}.{name}.tasks={{{{{', '.join(own)}}}}}")  # {{ }} survive the later format
+    return tuple(words)
+
+
+def eyes(*names: str) -> tuple[str, ...]:
+    """The vision encoders of a variant; what they see is kept once for all seeds."""
+    words = [f"model.vision.{name}.folder={{prepared}}/vision_{name}" for name in names]
+    return (*words, "model.projector=mlp2", f"keep_features={{prepared}}/features_{'_'.join(names)}")
+
+
+def plans(preset: Preset) -> dict[str, Ablation]:
+    """All ablations, in the order of the papers' tables."""
+    every = (_single(preset.examples), _vision(preset.examples), _attention(preset.examples), _orientation())
+    return {plan.name: plan for plan in every}
+
+
+_POSES = (millimetres("mpjpe_mm", "MPJPE"), millimetres("pa_mpjpe_mm", "PA-MPJPE"))
+_WORDS = (percent("bleu4", "BLEU-4"), percent("rouge_l", "ROUGE-L"))
+
+
+def _attention(examples: int) -> Ablation:
+    words = language_words({"text_to_pose": examples, "pose_to_text": examples})
+    mixed, causal = "mixed attention", "causal attention"
+    recalls = (percent(f"r_{way}_{k}", f"{way.upper()}@{k}") for way in ("t2p", "p2t") for k in (5, 10, 20))
+    return Ablation(
+        name="attention",
+        title="Mixed or causal attention (UniPose Tab. 7)",
+        kind="language",
+        variants={
+            mixed: (*words, "model.pose_attention=mixed"),
+            causal: (*words, "model.pose_attention=causal"),
+        },
+        benchmarks={"": ("text_to_pose", "pose_to_text")},
+        columns=(*recalls, _POSES[0], Column("latency_s", "seconds a pose", "down", digits=3), *_WORDS),
+        published=tuple(papers.ATTENTION),
+        paper_data="PoseScript",
+        directions=(
+            Direction("r_t2p_5", mixed, causal, "with mixed attention texts find the poses made of them more often"),
+            Direction(
+                "r_p2t_5", mixed, causal, "with mixed attention poses find the texts they were made of more often"
+            ),
+            Direction("latency_s", mixed, causal, "mixed attention is faster"),
+            Direction("rouge_l", causal, mixed, "causal attention describes a little better"),
+        ),
+        prepared=("tokenizer", "retrieval"),
+        notes=(
+            "The paper's two text figures cannot be told apart in our copy; both are higher with causal attention.",
+        ),
+    )
+
+
+def _vision(examples: int) -> Ablation:
+    words = language_words({"pose_estimation": 2 * examples, "image_to_text": examples})
+    clip, pose, both = "CLIP-ViT", "Pose-ViT", "CLIP-ViT + Pose-ViT"
+    return Ablation(
+        name="vision",
+        title="Components of the visual processor (UniPose Tab. 6)",
+        kind="language",
+        variants={clip: (*words, *eyes("clip")), pose: (*words, *eyes("pose")), both: (*words, *eyes("clip", "pose"))},
+        benchmarks={"": ("pose_estimation", "image_to_text")},
+        columns=(*_POSES, *_WORDS),
+        published=tuple(papers.VISUAL_PROCESSOR),
+        paper_data="3DPW and ImageScript",
+        directions=(
+            Direction("mpjpe_mm", pose, clip, "the pose ViT sees poses far better than CLIP"),
+            Direction("mpjpe_mm", both, pose, "both together see poses a little better than the pose ViT alone"),
+            Direction("rouge_l", both, clip, "the pose ViT helps to describe"),
+            Direction("rouge_l", both, pose, "CLIP helps to describe"),
+        ),
+        prepared=("tokenizer", "vision_clip", "vision_pose"),
+    )
+
+
+def _orientation() -> Ablation:
+    recipe = f"{RECIPES}/1_tokenizer.tiny.yaml"
+    plain, noisy = "without orientation noise", "with orientation noise"
+    return Ablation(
+        name="orientation",
+        title="Orientation noise for the tokenizer (UniPose suppl. Tab. 5)",
+        kind="tokenizer",
+        variants={plain: (recipe, "augment.yaw_deg=0", "augment.tilt_deg=0"), noisy: (recipe,)},
+        benchmarks={"": ("reconstruction",)},
+        columns=(
+            *_POSES,
+            millimetres("extreme_mpjpe_mm", "MPJPE, extreme"),
+            millimetres("extreme_pa_mpjpe_mm", "PA-MPJPE, extreme"),
+        ),
+        published=tuple(papers.TOKENIZER),
+        paper_data="AMASS; extreme: MOYO",
+        directions=(
+            Direction("mpjpe_mm", noisy, plain, "noise helps on usual poses"),
+            Direction("extreme_mpjpe_mm", noisy, plain, "noise helps on extreme poses"),
+        ),
+        prepared=(),
+    )
+
+
+def _single(examples: int) -> Ablation:
+    everything = "all seven tasks"
+    alone = {task: f"only {task.replace('_', ' ')}" for task in TASKS}
+    variants = {everything: (*language_words(dict.fromkeys(TASKS, examples)), *eyes("clip", "pose"))}
+    columns, directions = [], []
+    for task, variant in alone.items():
+        sees = eyes("clip", "pose") if SET_OF[task] in ("imagescript", "imagediff", "people") else ()
+        variants[variant] = (*language_words({task: examples}), *sees)
+        column = millimetres if METRIC_OF[task] == "mpjpe_mm" else percent
+        columns.append(column(f"{task}.{METRIC_OF[task]}", task.replace("_", " ")))
+        directions.append(Direction(columns[-1].key, everything, variant, "learning all tasks helps this one"))
+    return Ablation(
+        name="single_task",
+        title="One task alone or all together (UniPose †, Tab. 2 to 5)",
+        kind="language",
+        variants=variants,
+        benchmarks={everything: TASKS, **{variant: (task,) for task, variant in alone.items()}},
+        columns=tuple(columns),
+        published=tuple(_published_single()),
+        paper_data="each task's data",
+        directions=tuple(directions),
+        prepared=("tokenizer", "vision_clip", "vision_pose"),
+        notes=("Poses: MPJPE in mm; texts: ROUGE-L. Every task is seen equally often alone and together.",),
+    )
+
+
+def _published_single() -> list[Row]:
+    tables = {task: rows for task, (_, rows) in papers.COMPREHENSION.items()}
+    tables |= {"text_to_pose": papers.TEXT_TO_POSE, "pose_editing": papers.POSE_EDITING}
+    tables["pose_estimation"] = papers.POSE_ESTIMATION["3DPW"]
+    rows = []
+    for method in ("UniPose", papers.SINGLE):
+        found = {task: next(row for row in table if row.method == method).values for task, table in tables.items()}
+        rows.append(Row(method, "paper", {f"{task}.{METRIC_OF[task]}": found[task][METRIC_OF[task]] for task in TASKS}))
+    return rows

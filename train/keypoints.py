@@ -188,6 +188,7 @@ def _start(recipe: KeypointRecipe, asked: list[Asked]) -> Started:
         codec = old.pose_tokenizer if old.has_pose_tokenizer else None
         processor = LlmPoseProcessor.for_model(started.bare.config, old.tokenizer, codec)
         started = Started(started.model, processor, started.base)
+    started.bare.config.keypoint_answers = recipe.keypoints.answers
     return started
 
 

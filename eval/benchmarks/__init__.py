@@ -25,4 +25,9 @@ BENCHMARKS: "dict[str, Callable[[], Benchmark]]" = {
     "retrieval": _from("retrieval", "Retrieval", "pose"),
     "pair_retrieval": _from("retrieval", "Retrieval", "pair"),
     "pose_decoding": _from("pose_decoding", "PoseDecoding"),
+    "tokenizer": _from("tokenizer", "Tokenizer"),
+    "keypoint_visual_1shot": _from("keypoints", "VisualPrompts", "1"),
+    "keypoint_visual_5shot": _from("keypoints", "VisualPrompts", "5"),
+    "keypoint_textual": _from("keypoints", "TextualPrompts"),
+    "keypoint_semantic": _from("keypoints", "Semantics"),
 }

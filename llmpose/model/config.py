@@ -121,6 +121,8 @@ class LlmPoseConfig(PreTrainedConfig):
     keypoint_prompts: Literal["extractor", "average"] | None = None
     """How a keypoint shown in a support image becomes a token: cross-attention to the image's features (KptLLM++ §3.3),
     their average around the point (its ablation), or not at all."""
+    keypoint_answers: Literal["described", "named", "position"] | None = None
+    """How it was trained to answer where a keypoint is: with name and description first, the name first, or neither."""
     first_pose_id: int | None = None
     pose_open_id: int | None = None
     pose_close_id: int | None = None

@@ -1,0 +1,109 @@
+"""Benchmarks of keypoints: perfect answers score one, answers are asked as published, trivial ones are known."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from data.prepare import prepare
+from data.synth import object_world
+from eval.benchmarks.base import Bench, MissingNeed
+from eval.benchmarks.keypoints import MEAN_KEYPOINT, Semantics, TestObjects, TextualPrompts, VisualPrompts, said_points
+from eval.predict import Prediction
+
+
+@pytest.fixture(scope="module", name="data")
+def _data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("things")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(object_world.PRESETS, "micro", 20)
+        names = ("dog", "cow", "cat", "chair")  # two of training, two of the unseen ones of split 1
+        patch.setattr(object_world, "CATEGORIES", {name: object_world.CATEGORIES[name] for name in names})
+        patch.setattr(object_world, "TEST_CATEGORIES", object_world.TEST_CATEGORIES[:1])
+        patch.setattr(object_world, "split_categories", lambda _: {"train": names[:2], "val": (), "test": names[2:]})
+        patch.setattr(object_world, "_write_ap10k", lambda *_: None)
+        root = object_world.write_objects(folder / "out", preset="micro", size_px=48, processes=1)
+        (root / "mp100" / "annotations" / "mp100_split1_val.json").unlink()
+        prepare("mp100", root / "mp100", folder / "mp100_1")
+    return folder
+
+
+class Knowing(Bench):
+    """A bench whose model knows every answer, or says the middle."""
+
+    knows = True
+
+    @property
+    def model(self):  # type: ignore[override]
+        return SimpleNamespace(prompts=object(), config=SimpleNamespace(keypoint_answers="named"))
+
+    @property
+    def processor(self):  # type: ignore[override]
+        return SimpleNamespace(vision=[SimpleNamespace(side=48)])
+
+    def answers(self, task, questions, *, grammar, about):  # type: ignore[override]
+        self.asked = [question.make() for question in questions]
+        objects = TestObjects(self).objects
+        found = {}
+        for question in questions:
+            _, row, keypoint = (int(part) for part in question.id.split("/"))
+            x, y, _ = objects.crop(row).points[keypoint]
+            x, y = (x, y) if self.knows else (0.5, 0.5)
+            name = objects.skeleton(row).keypoints[keypoint]
+            text = f"{name}: {x:.3f}, {y:.3f}" if grammar != "text" else f"{name}."
+            found[question.id] = Prediction(question.id, text)
+        return found
+
+
+def bench(data: Path, tmp_path: Path, **fields) -> Knowing:
+    return Knowing(data_dir=data, out_dir=tmp_path, limit=9, **fields)
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_a_model_that_knows_finds_every_keypoint_that_is_shown(data: Path, tmp_path: Path, shots: int) -> None:
+    asked = bench(data, tmp_path)
+    result = VisualPrompts(str(shots)).run(asked)
+    assert result is not None
+    ours = result.table.rows[0].values["pck_0.2_by_instance"]
+    assert ours > 0.97  # a labelled point may lie outside the crop; nobody is asked for it
+    assert len(result.scores) == 9
+    mean = result.table.row(MEAN_KEYPOINT).values["pck_0.2_by_instance"]
+    assert 0.0 < mean < 0.6
+    parts = asked.asked[0].turns[0].parts
+    assert any(len(getattr(part, "images", ())) == shots for part in parts)
+
+
+def test_the_middle_is_not_enough(data: Path, tmp_path: Path) -> None:
+    asked = bench(data, tmp_path)
+    asked.knows = False
+    result = VisualPrompts("1").run(asked)
+    assert result is not None
+    assert result.table.rows[0].values["pck_0.2_by_instance"] < 0.6
+
+
+def test_names_and_words_are_measured(data: Path, tmp_path: Path) -> None:
+    named = Semantics().run(bench(data, tmp_path))
+    told = TextualPrompts().run(bench(data, tmp_path))
+    assert named is not None
+    assert told is not None
+    assert named.table.rows[0].values["accuracy"] == 1.0
+    assert named.table.row("commonest name").values["accuracy"] < 0.5
+    assert [row.kind for row in told.table.rows] == ["ours", "ours", "baseline"]
+
+
+def test_the_last_point_of_an_answer_counts_and_none_is_the_middle() -> None:
+    answers = {"a": Prediction("a", "eye: 0.100, 0.200"), "b": Prediction("b", "I do not")}
+    found = said_points(answers)
+    np.testing.assert_allclose(found["a"], [0.1, 0.2])
+    np.testing.assert_allclose(found["b"], [0.5, 0.5])
+
+
+def test_a_model_without_prompts_is_told_so(data: Path, tmp_path: Path) -> None:
+    class Plain(Knowing):
+        @property
+        def model(self):  # type: ignore[override]
+            return SimpleNamespace(prompts=None)
+
+    with pytest.raises(MissingNeed, match="takes no keypoint prompts"):
+        VisualPrompts("1").run(Plain(data_dir=data, out_dir=tmp_path))

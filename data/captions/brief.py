@@ -291,52 +291,54 @@ def _arms(row: Row, posture: Posture, choose: Choose) -> list[Bit]:
     words = brief_words()
     if row.together:
         return [Bit(70, choose(words["together"][Together(row.together).name]))]
-    lying = posture in LYING
+    if posture in HANDS_ON_GROUND and carries(row.arm_left) and carries(row.arm_right):
+        elbow = min(unpack_arm(state)[2] for state in (row.arm_left, row.arm_right))
+        return [Bit(50, f"both elbows are {choose(words['bend'][int(elbow)])}")] if elbow >= Elbow.BENT else []
     alike = common_state(row.arm_left, row.arm_right)
     if alike is not None:
-        if posture in HANDS_ON_GROUND and carries(alike):
-            elbow = unpack_arm(alike)[2]
-            return [Bit(50, f"both elbows are {choose(words['bend'][int(elbow)])}")] if elbow >= Elbow.BENT else []
-        return [Bit(70, both_arms(alike, lying, choose))]
+        return [Bit(70, both_arms(alike, posture, choose))]
     arms = sorted(((row.arm_left, "left"), (row.arm_right, "right")), key=lambda arm: arm_worth(arm[0]), reverse=True)
     bits = []
     for state, side in arms:
         if posture in HANDS_ON_GROUND and carries(state):
             continue
-        noun, said = one_arm(state, side, lying, choose)
+        noun, said = one_arm(state, side, posture, choose)
         verb = " is" if not bits else ""
         bits.append(Bit(80 - 12 * len(bits), f"the {side} {noun}{verb} {said}"))
     return bits
 
 
-def one_arm(state: int, side: str, lying: bool, choose: Choose) -> tuple[str, str]:
+def one_arm(state: int, side: str, posture: Posture, choose: Choose) -> tuple[str, str]:
     """(arm or hand, what it is doing)."""
     words = brief_words()
     hand, towards, elbow, forearm = unpack_arm(state)
     if hand:
         return "hand", fill(choose(words["hand"][hand.name][0]), side)
     if elbow >= Elbow.BENT:
-        place = choose(words_for_arm("elbow", towards.name, lying))
-        where = choose(words_for_arm("forearm", forearm.name, lying))
+        place = choose(words_for_arm("elbow", towards.name, posture))
+        where = choose(words_for_arm("forearm", forearm.name, posture))
         return "arm", f"{choose(words['bend'][int(elbow)])} {place}, forearm {where}"
-    said = choose(words_for_arm("arm", towards.name, lying))
+    said = choose(words_for_arm("arm", towards.name, posture))
     if elbow is Elbow.SLIGHT and towards is not Towards.DOWN:
         said += f" and {choose(words['arm_slight'])}"
     return "arm", said
 
 
-def words_for_arm(table: str, name: str, lying: bool) -> list[str]:
+def words_for_arm(table: str, name: str, posture: Posture) -> list[str]:
+    """Ways to say where an arm, an elbow or a forearm is; who lies down has no "forward"."""
     words = brief_words()
-    return words[f"{table}_lying"].get(name, words[table][name]) if lying else words[table][name]
+    tables = [f"{table}_back"] if posture is Posture.LIE_BACK else []
+    tables += [f"{table}_lying"] if posture in LYING else []
+    return next((words[special][name] for special in tables if name in words[special]), words[table][name])
 
 
-def both_arms(state: int, lying: bool, choose: Choose) -> str:
+def both_arms(state: int, posture: Posture, choose: Choose) -> str:
     """Both arms do the same."""
     words = brief_words()
     hand = unpack_arm(state)[0]
     if hand:
         return f"both hands are {choose(words['hand'][hand.name][1])}"
-    said = one_arm(state, "", lying, choose)[1]
+    said = one_arm(state, "", posture, choose)[1]
     for one, two in (("the side", "the sides"), ("the elbow", "the elbows"), (", forearm ", ", forearms ")):
         said = said.replace(one, two)
     return f"both arms are {said}"

@@ -112,7 +112,8 @@ def _posture(a: Row, b: Row, choose: Choose) -> list[Bit]:
         if now is Posture.STAND and was is Posture.ONE_LEG:
             command = fill(choose(words["put_down"]), SIDES[3 - a.side])
         elif now is Posture.STAND and was in (Posture.LUNGE, Posture.SIDE_LUNGE, Posture.BEND_OVER):
-            command = choose(words["straight"])
+            bent = b.lean or b.sway or b.knee_left or b.knee_right
+            command = choose(words["stand" if bent else "straight"])
         else:
             command = fill(choose(words["posture"][now.name]), SIDES[b.side])
         legs = [bit.text for bit in leg_bits(b, now, choose)]
@@ -186,7 +187,7 @@ def _trunk(a: Row, b: Row, posture: Posture, choose: Choose) -> list[Bit]:
     if a.lean != b.lean and posture is not Posture.BEND_OVER:
         if b.lean:
             bits.append(Bit(52 + 6 * abs(b.lean), choose(words["lean"][b.lean])))
-        elif Posture(a.posture) is posture:
+        elif Posture(a.posture) is posture and not b.sway:
             upright = 50
     if a.sway != b.sway:
         if b.sway:
@@ -225,11 +226,11 @@ def _arms(a: Row, b: Row, moved: list[list[float]], choose: Choose) -> list[Bit]
             return []
         return [Bit(80, choose(words["together"][Together(b.together).name]))]
     was, now = (a.arm_left, a.arm_right), (b.arm_left, b.arm_right)
-    lying = Posture(b.posture) in LYING
-    commands = [_one_arm(was[i], now[i], lying, choose, i) for i in range(2)]
+    posture = Posture(b.posture)
+    commands = [_one_arm(was[i], now[i], posture, choose, i) for i in range(2)]
     worth = [50 + min(35, int(40 * sum(step * step for step in moved[i]) ** 0.5)) for i in range(2)]
     if commands[0] and commands[1] and now[0] == now[1]:
-        return [Bit(max(worth), _both(was, now[0], lying, choose))]
+        return [Bit(max(worth), _both(was, now[0], posture, choose))]
     order = sorted((i for i in range(2) if commands[i]), key=lambda i: (-worth[i], -now[i]))
     bits = [Bit(worth[i], commands[i] or "") for i in order]
     if a.together and not bits:
@@ -237,37 +238,37 @@ def _arms(a: Row, b: Row, moved: list[list[float]], choose: Choose) -> list[Bit]
     return bits
 
 
-def _one_arm(was: int, now: int, lying: bool, choose: Choose, index: int) -> str | None:
+def _one_arm(was: int, now: int, posture: Posture, choose: Choose, index: int) -> str | None:
     if was == now:
         return None
     side = SIDES[index + 1]
     return _arm_command(
         was,
         now,
-        lying,
+        posture,
         choose,
         (f"the {side} arm", f"the {side} hand", f"the {side} elbow", f"the {side} forearm"),
         side,
     )
 
 
-def _both(was: tuple[int, int], now: int, lying: bool, choose: Choose) -> str:
+def _both(was: tuple[int, int], now: int, posture: Posture, choose: Choose) -> str:
     """Both arms end alike, wherever they come from."""
     names = ("both arms", "both hands", "both elbows", "both forearms")
 
     def plain(state: int) -> str:
-        return _arm_command(state, now, lying, lambda ways: ways[0], names, "")
+        return _arm_command(state, now, posture, lambda ways: ways[0], names, "")
 
     hand, _, elbow, _ = unpack_arm(now)
     if plain(was[0]) != plain(was[1]) and not hand and elbow < Elbow.BENT:  # one from above, one from below
-        return _arm_command(now, now, lying, choose, names, "", verb="same")
+        return _arm_command(now, now, posture, choose, names, "", verb="same")
     # the fuller of two commands serves both arms
     state = max(was, key=lambda state: (len(plain(state)), plain(state)))
-    return _arm_command(state, now, lying, choose, names, "")
+    return _arm_command(state, now, posture, choose, names, "")
 
 
 def _arm_command(
-    was: int, now: int, lying: bool, choose: Choose, names: tuple[str, str, str, str], side: str, verb: str = ""
+    was: int, now: int, posture: Posture, choose: Choose, names: tuple[str, str, str, str], side: str, verb: str = ""
 ) -> str:
     words, (arm, hand_name, elbow_name, forearm_name) = change_words(), names
     plural = not side
@@ -279,15 +280,15 @@ def _arm_command(
     same_way = not old_hand and old_towards is towards
     if elbow >= Elbow.BENT:
         if same_way and old_elbow >= Elbow.BENT and was % 8 != now % 8:
-            where = choose(words_for_arm("forearm", forearm.name, lying))
+            where = choose(words_for_arm("forearm", forearm.name, posture))
             return (
                 choose(words["point"][:1])
                 .replace("{f}", forearm_name)
                 .replace("{where}", where.removeprefix("pointing "))
             )
         if not (same_way and old_elbow >= Elbow.BENT):
-            place = choose(words_for_arm("elbow", towards.name, lying))
-            where = choose(words_for_arm("forearm", forearm.name, lying))
+            place = choose(words_for_arm("elbow", towards.name, posture))
+            where = choose(words_for_arm("forearm", forearm.name, posture))
             if not old_hand and old_elbow >= elbow:  # it is bent already, but elsewhere
                 command = f"{choose(words['hold_arm'])} {arm} {choose(brief_words()['bend'][int(elbow)])}"
             else:
@@ -298,27 +299,28 @@ def _arm_command(
         table = words["elbow"]
         way = table["more"][elbow - 1] if elbow > old_elbow else table["less"][elbow]
         return way.replace("{e}", elbow_name)
-    if not verb:
-        stretched = elbow is Elbow.STRAIGHT and not old_hand and old_elbow >= Elbow.BENT and towards is not Towards.DOWN
-        rise = _height(now) - _height(was)
-        level = _height(now)
-        # "raise low" and "lower high" are no way to speak
-        verb = (
-            "out"
-            if stretched
-            else "up"
-            if rise > 0.4 and level >= 2
-            else "down"
-            if rise < -0.4 and level <= 2
-            else "same"
-        )
     if towards is Towards.DOWN:
-        return choose(words["hang"]).replace("{p}", arm)
-    where = choose(words["arm"][towards.name])
+        return choose(words["laid" if posture in LYING else "hang"]).replace("{p}", arm)
+    verb = verb or _verb(was, now)
+    where = choose(
+        words["arm_back" if posture is Posture.LIE_BACK else "arm"].get(towards.name) or words["arm"][towards.name]
+    )
     said = f"{choose(words['arm_verb'][verb])} {arm} {where}"
     if elbow is Elbow.SLIGHT:
         said += f", {choose(brief_words()['arm_slight'])}"
     return _in_plural(said) if plural else said
+
+
+def _verb(was: int, now: int) -> str:
+    """How a straight arm gets there: a key of the words' arm_verb."""
+    old_hand, _, old_elbow, _ = unpack_arm(was)
+    if unpack_arm(now)[2] is Elbow.STRAIGHT and not old_hand and old_elbow >= Elbow.BENT:
+        return "out"
+    rise, level = _height(now) - _height(was), _height(now)
+    # "raise low" and "lower high" are no way to speak
+    if rise > 0.4 and level >= 2:
+        return "up"
+    return "down" if rise < -0.4 and level <= 2 else "same"
 
 
 def _in_plural(said: str) -> str:

@@ -186,13 +186,15 @@ def _resting_place(body: Geometry, index: int, sign: float, bend: Tensor, lying:
         | near(body[f"{other}_forearm"], 0.16)
         | near(body[f"{other}_upper_arm"], 0.16)
     )
-    elbow_out = _dot(body[f"{side}_elbow"] - hand, body.across) * sign > 0.06
+    elbow_out = _dot(body[f"{side}_elbow"] - hand, body.across) * sign > 0.09
     middle = (out.abs() < 0.2) & (front > 0) & (bend < 135)
+    # an arm that swings back has its hand behind the hip too, but the forearm does not point inwards
+    inwards = _dot(unit(body[f"{side}_wrist"] - body[f"{side}_elbow"]), body.across) * sign < -0.3
     behind = (front < -0.08) & (front > -0.34) & (height > -0.12) & (height < 0.8) & (bend < 148)
     thigh_level = body.thigh_deg[:, index] > 40
     rules: list[tuple[Tensor, Hand]] = [
         (~lying & (body.hand_height[:, index] < 0.1), Hand.GROUND),
-        (near(face, 0.21) | near(crown, 0.17), Hand.HEAD),
+        (near(face, 0.21) | near(crown, 0.14), Hand.HEAD),
         (near(body[f"{other}_shoulder"], 0.19), Hand.OTHER_SHOULDER),
         (near(body[f"{side}_foot"], 0.2) | near(body[f"{side}_ankle"], 0.2), Hand.OWN_FOOT),
         (near(body[f"{other}_foot"], 0.2) | near(body[f"{other}_ankle"], 0.2), Hand.OTHER_FOOT),
@@ -213,7 +215,7 @@ def _resting_place(body: Geometry, index: int, sign: float, bend: Tensor, lying:
         ),
         (middle & (height > 0.55) & (height < 1.02) & (front < 0.34), Hand.CHEST),
         (middle & (height > 0.1) & (height <= 0.55) & (front < 0.34), Hand.BELLY),
-        (behind & (out < (0.2 + 0.1 * (bend < 125))), Hand.BACK),
+        (behind & ((out < 0.1) | ((out < 0.24) & inwards)), Hand.BACK),
     ]
     place = torch.zeros(len(hand), dtype=torch.long, device=hand.device)
     for holds, name in rules:
@@ -271,6 +273,7 @@ def _leg(body: Geometry, low: Tensor, index: int) -> Tensor:
     rules = [
         (low & (foot_high > 0.35), Leg.UP),
         (low | ~lifted, Leg.PLAIN),
+        (~straight & (body.ahead(thigh) > 0.27), Leg.KNEE_UP),
         (~straight & (at_leg < 0.17) & other_straight, Leg.FOOT_AT_LEG),
         (straight & (ahead.abs() < out) & (out > 0.28), Leg.SIDEWAYS),
         (straight & (ahead > 0.25), Leg.FORWARD),

@@ -154,6 +154,7 @@ def _posture(body: Geometry) -> tuple[Tensor, Tensor]:
     # Who leans on hands, knees or feet is told by what hangs below what: one stray hand may be the lowest point.
     below_shoulders = shoulder_height - body.hand_height
     on_hands = (below_shoulders > 0.2).all(1) & (body.hand_height < 0.4).all(1)
+    near_ground = (body.hand_height < 0.22).all(1)
     over_knees = (hips[:, None] - body.knee_height > 0.2).all(1) & (body.foot_height > body.knee_height - 0.15).all(1)
     over_feet = shoulder_height.amin(1) - body.foot_height.mean(1) > 0.14
     lower_side = 2 - (body.across[:, 1] < 0).long()
@@ -179,7 +180,14 @@ def _posture(body: Geometry) -> tuple[Tensor, Tensor]:
     # a squat balances over the feet; on a seat the shins stand upright in front of it
     on_seat = (body.thigh_deg.mean(1) > 66) & (shin_deg.mean(1) < 32) & (ankles_ahead > 0.13)
     feet_out = level & (hips - body.foot_height.mean(1) < 0.3) & (ankles_ahead > 0.4)
-    heels = ((ankles - body["pelvis"]).norm(dim=-1) < 0.34) & (body.knee_deg < 70).all(1) & (shin_deg > 55).all(1)
+    # on the toes it is a crouch: whoever sits on the heels has the feet pointing back
+    toes_back = torch.stack([body.ahead(body[f"{s}_foot"] - body[f"{s}_ankle"]) for s in SIDES], 1).amax(1) < 0.05
+    heels = (
+        toes_back
+        & ((ankles - body["pelvis"]).norm(dim=-1) < 0.34)
+        & (body.knee_deg < 70).all(1)
+        & (shin_deg > 55).all(1)
+    )
     hips_up = (tilt > 60) & (tilt < 150) & facing_up & (hips - body.foot_height.amax(1) > 0.22) & (shin_deg < 50).all(1)
 
     none = torch.zeros_like(stood_on)
@@ -189,8 +197,8 @@ def _posture(body: Geometry) -> tuple[Tensor, Tensor]:
         (flat & facing_down & (below_shoulders > 0.13).all(1) & over_feet & stretched & level, Posture.PLANK, none),
         (flat & ~facing_down & ~facing_up & on_side & stretched, Posture.SIDE_PLANK, lower_side),
         (hips_up & (shoulder_height.amin(1) < 0.22), Posture.SHOULDER_BRIDGE, none),
-        (hips_up & (body.hand_height < 0.25).all(1), Posture.BRIDGE, none),
-        ((tilt > 80) & facing_down & on_hands & (ratio > 0.55) & hands_far & ~level, Posture.ARCH, none),
+        (hips_up & near_ground, Posture.BRIDGE, none),
+        ((tilt > 80) & facing_down & on_hands & near_ground & (ratio > 0.55) & hands_far & ~level, Posture.ARCH, none),
         (flat & level & facing_up & (hips < 0.5), Posture.LIE_BACK, none),
         ((tilt > 40) & (tilt < 75) & facing_down & (ankles_ahead < -0.5) & (hips < 0.25), Posture.CHEST_UP, none),
         (flat & level & facing_down & (hips < 0.5), Posture.LIE_FRONT, none),

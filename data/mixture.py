@@ -84,7 +84,8 @@ class Mixture:
         self.parts = [part for part in parts if part.weight > 0]
         if not self.parts:
             raise UserError("the mixture has no part with a weight above 0; name at least one source")
-        self.seed, self.wordings = seed, wordings
+        self.seed = seed
+        self.wordings: Literal["train", "core", "held_out"] = wordings
         weights = np.array([part.weight for part in self.parts], float)
         self.shares = weights / weights.sum()
         whole = max(

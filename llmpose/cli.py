@@ -1,6 +1,6 @@
 """The `llmpose` command: parses, then imports what it needs.
 
-Each group of commands has a file in `llmpose/commands/`; a group's file imports nothing heavy at its top, so `--help` is quick.
+Each group of commands has a file in `llmpose/commands/` that imports nothing heavy at its top, so `--help` is quick.
 Exit codes: 0 done, 1 failed, 2 bad usage. Errors for people are one line on stderr; `--debug` shows the traceback.
 """
 

@@ -72,7 +72,9 @@ def test_every_command_teaches_with_an_example() -> None:
         else:
             yield path, command
 
-    without = [" ".join(path) for path, command in leaves(get_command(app), ()) if "llmpose " not in (command.help or "")]
+    without = [
+        " ".join(path) for path, command in leaves(get_command(app), ()) if "llmpose " not in (command.help or "")
+    ]
     assert not without, f"commands whose help shows no example: {without}"
 
 

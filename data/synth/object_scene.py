@@ -115,7 +115,7 @@ def _shade(
     lamp = Camera.look_at(middle + light * extent * 12, middle, width=SHADOW_MAP_PX, fov_deg=7.5)
     nearest = rasterize(lamp, [(vertices, faces)]).depth_m
 
-    def lit(points: Array) -> Array:
+    def lit(points: Array) -> NDArray[np.bool_]:
         pixels, depth = lamp.project(points)
         at = np.floor(pixels).astype(int)
         inside = ((at >= 0) & (at < SHADOW_MAP_PX)).all(-1)

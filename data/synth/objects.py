@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from llmpose.body.skeleton import Skeleton
 
 from data.synth import animals, things
 from data.synth.animals import Bird, Points, Quadruped
@@ -33,6 +32,7 @@ from data.synth.object_points import (
 )
 from data.synth.object_words import describe_keypoint
 from data.synth.solids import Array, Solid
+from llmpose.body.skeleton import Skeleton
 
 Maker = Callable[[np.random.Generator], tuple[list[Solid], Points]]
 

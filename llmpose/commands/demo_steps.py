@@ -1,7 +1,7 @@
-"""The demo's steps, in order: world, records, texts, tokenizer, retrieval, eyes, three language stages, figures, report.
+"""The demo's steps: world, records, texts, tokenizer, retrieval, eyes, three language stages, figures, report.
 
-Every step calls what the commands of the same name call, on the tiny recipes of launch/recipes/unipose; `micro` shortens
-each of them. Nothing here knows a number that a recipe or a preset could know.
+Every step calls what the commands of the same name call, on the tiny recipes of launch/recipes/unipose; `micro`
+shortens each of them. Nothing here knows a number that a recipe or a preset could know.
 """
 
 import os

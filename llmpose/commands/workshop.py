@@ -2,5 +2,6 @@
 
 PACKAGES = ("data", "train", "eval")
 NEEDS_CHECKOUT = (
-    "llmpose: this command needs a checkout of the project: git clone the repository, then run: pip install -e '.[train]'"
+    "llmpose: this command needs a checkout of the project: "
+    "git clone the repository, then run: pip install -e '.[train]'"
 )

@@ -1,4 +1,4 @@
-"""Keypoint prompts: what the state says wins, where the point lies matters, shots are averaged over those that show it."""
+"""Keypoint prompts: the state decides, the place matters, shots that do not show the point do not count."""
 
 import pytest
 import torch

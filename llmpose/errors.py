@@ -2,7 +2,7 @@
 
 
 class UserError(ValueError):
-    """Something outside the program is wrong: a file, a recipe, an argument. The command line prints one line, exit 1."""
+    """Something outside the program is wrong: a file, a recipe, an argument. The command line prints it, exit 1."""
 
 
 class BadUsage(UserError):

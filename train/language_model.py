@@ -65,6 +65,8 @@ class Encoder:
     """Run folder of a vision stage, folder of an encoder in transformers' form, or (pose ViT) a checkpoint file."""
     layer: int = -1
     """Hidden state that is read; -2 for CLIP in LLaVA's manner."""
+    image_px: int | None = None
+    """Pixels of its input, where they are to differ from its configuration's (DINOv2 at 224)."""
 
 
 @dataclass(kw_only=True)
@@ -220,7 +222,7 @@ def new_encoders(parts: LanguageModel) -> Encoders:
     found: Encoders = []
     for name, encoder in parts.vision.items():
         path = Path(encoder.folder)
-        found.append(import_encoder(path if path.is_file() else model_folder(path), name, layer=encoder.layer))
+        found.append(import_encoder(path if path.is_file() else model_folder(path), name, layer=encoder.layer, image_size=encoder.image_px))
     return found
 
 

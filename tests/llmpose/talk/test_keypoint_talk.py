@@ -1,5 +1,6 @@
 """Keypoints shown by example in a talk: encoded to one token, decoded alike alone and together, refused where wrong."""
 
+import json
 import re
 from collections.abc import Callable
 from copy import deepcopy
@@ -9,13 +10,16 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
+from llmpose.cli import app
 from llmpose.errors import UserError
 from llmpose.model.config import LlmPoseConfig
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from llmpose.talk.conversation import Conversation, ImagePart, KeypointPart
 from llmpose.talk.decoding import Decoding
 from llmpose.talk.generation import generate
+from llmpose.talk.keypoints import WORDINGS, Support, find_keypoints, named_keypoints
 from llmpose.talk.processing import LlmPoseProcessor
 
 Talker = tuple[LlmPoseForConditionalGeneration, LlmPoseProcessor]
@@ -94,3 +98,70 @@ def test_a_keypoint_of_several_pictures_may_be_missing_in_some(prompted: Talker)
 def test_saved_processors_know_that_their_model_takes_prompts(prompted: Talker, tmp_path: Path) -> None:
     prompted[1].save_pretrained(tmp_path)
     assert LlmPoseProcessor.from_pretrained(tmp_path).encoding.prompt_fit == "pad"
+
+
+# --- pictures with objects --------------------------------------------------------------------------------------------
+
+
+def test_an_object_is_found_where_its_box_lies(prompted: Talker) -> None:
+    skeleton = named_keypoints(["nose", "left ear", "right ear"])
+    assert skeleton.flip_pairs == ((1, 2),)
+    picture_px = picture(5, 80, 60)
+    found = find_keypoints(
+        *prompted, picture_px, [(10, 10, 30, 40), (40, 5, 70, 25)], skeleton, asked=["nose", "left ear"]
+    )
+    for one, (left, top, side) in zip(found, ((1.25, 6.25, 37.5), (36.25, -3.75, 37.5)), strict=True):
+        asked = one.keypoints_px[:2]
+        assert ((asked[:, :2] >= [left, top]) & (asked[:, :2] <= [left + side, top + side])).all()
+        assert (one.keypoints_px[2] == 0).all()
+        assert len(one.texts) == 2
+        assert 0 < one.score <= 1
+
+
+def test_wordings_of_the_command_are_wordings_of_training() -> None:
+    from data.tasks import keypoint_task
+
+    for name, by in (("keypoint_textual", "text"), ("keypoint_visual", "example"), ("keypoint_combined", "both")):
+        assert "{image}" + WORDINGS[by] in keypoint_task(name).templates("train")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"boxes": [(10, 10, 10, 40)]}, "has no area"),
+        ({"boxes": [(100, 10, 120, 40)]}, "outside its picture"),
+        ({"asked": ["nsoe"]}, "did you mean 'nose'"),
+        ({"supports": [Support(SUPPORT, {"nose": (30, 5)})]}, "outside its support image"),
+        ({"supports": [Support(SUPPORT, {"nose": (3, 5)})], "asked": ["tail"]}, "no support image shows 'tail'"),
+        ({"by": "example"}, "need a support image"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_in_one_line(prompted: Talker, fields: dict[str, Any], message: str) -> None:
+    given = {"boxes": None, **fields}
+    with pytest.raises(UserError, match=message):
+        find_keypoints(*prompted, picture(5, 80, 60), given.pop("boxes"), named_keypoints(["nose", "tail"]), **given)
+
+
+def test_the_command_draws_writes_and_goes_on(prompted: Talker, tmp_path: Path) -> None:
+    model, processor = prompted
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    (tmp_path / "pictures").mkdir()
+    for number in range(2):
+        picture(number, 50, 40).save(tmp_path / "pictures" / f"{number}.png")
+    SUPPORT.save(tmp_path / "example.png")
+    out = tmp_path / "out"
+    words = ["keypoints", str(tmp_path / "pictures"), "--model", str(tmp_path / "model"), "--out", str(out)]
+    words += ["--support", str(tmp_path / "example.png"), "--points", "nose=4,5; tail=20,10"]
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    written = json.loads((out / "keypoints.json").read_text())
+    assert [image["file_name"] for image in written["images"]] == ["0.png", "1.png"]
+    assert written["categories"][0]["keypoints"] == ["nose", "tail"]
+    for one in written["annotations"]:
+        assert one["bbox"] == [0, 0, 50, 40]
+        assert len(one["keypoints"]) == 6
+        assert len(one["keypoint_scores"]) == one["num_keypoints"] == 2
+    assert Image.open(out / "1.png.png").size == (50, 40)
+    (tmp_path / "model" / "config.json").unlink()  # nothing is asked again, so no model is read
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    assert json.loads((out / "keypoints.json").read_text()) == written

@@ -1,0 +1,248 @@
+"""`llmpose keypoints`: find keypoints of objects in pictures, asked for in words or by example."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from llmpose.body.skeleton import Skeleton
+    from llmpose.talk.keypoints import Box, Found, Support
+
+
+def register(app: typer.Typer) -> None:
+    app.command("keypoints")(keypoints)
+
+
+def keypoints(
+    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", show_default=False)],
+    model: Annotated[Path, typer.Option(help="Folder of a model trained on keypoints.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(help="Folder for drawings and keypoints.json; pictures in it are not asked again.")
+    ],
+    skeleton: Annotated[
+        str | None, typer.Option(help="Name of a skeleton (coco17 …) or the file of your own.", show_default=False)
+    ] = None,
+    names: Annotated[
+        str | None, typer.Option("--keypoints", help='Which keypoints: "left wrist, nose".', show_default=False)
+    ] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(help="An object: left,top,right,bottom in pixels; may be given often. Else the whole picture."),
+    ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="JSON: picture's file name -> list of boxes.", show_default=False)
+    ] = None,
+    support: Annotated[
+        list[Path] | None, typer.Option(help="An example picture; one --points for each.", show_default=False)
+    ] = None,
+    points: Annotated[
+        list[str] | None, typer.Option(help='Keypoints in it: "nose=120,80; tail=40,95".', show_default=False)
+    ] = None,
+    describe: Annotated[
+        bool, typer.Option("--describe", help="Ask by the skeleton's descriptions, not names.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(help="Questions answered at a time.", min=1)] = 64,
+) -> None:
+    """Find keypoints of anything: by name, by description, or by an example picture with points in it.
+
+    llmpose keypoints dog.jpg --model DIR --out found --skeleton ap10k --box 10,20,300,280
+
+    llmpose keypoints photos/ --model DIR --out found --support chair.jpg --points "left front leg end=80,200"
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from llmpose.errors import BadUsage
+    from llmpose.model.adapters import load_model
+    from llmpose.talk.images import read_image
+    from llmpose.talk.keypoints import find_keypoints
+    from llmpose.talk.processing import LlmPoseProcessor, local_folder
+
+    files = _pictures(images)
+    supports = _supports(support or [], points or [])
+    asked = [name for name in (names or "").split(",") if name.strip()]
+    kind = _skeleton(skeleton, asked, supports)
+    if box and len(files) > 1:
+        raise BadUsage(f"--box says where an object is in one picture, {len(files)} were given; use --boxes FILE.json")
+    own = {files[0].name: [_box(one) for one in box]} if box else _boxes(boxes)
+    done = _read(out / "keypoints.json")
+    waiting = [path for path in files if path.name not in done]
+    if waiting:
+        folder = local_folder(model, weights=True)
+        talker: Any = load_model(folder).eval()
+        processor = LlmPoseProcessor.from_pretrained(folder)
+        # Where skeleton and examples come from, keypoints that no example shows are left out.
+        wanted = asked or sorted({name for one in supports for name in one.points_px}) or None
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            for path in bar.track(waiting, description="pictures"):
+                image = read_image(path)
+                found = find_keypoints(
+                    talker, processor, image, own.get(path.name), kind, asked=wanted, supports=supports,
+                    told="description" if describe else "name", batch_size=batch_size,
+                )  # fmt: skip
+                out.mkdir(parents=True, exist_ok=True)
+                _draw(image, found, kind).save(out / f"{path.name}.png")
+                done[path.name] = {"width": image.width, "height": image.height, "found": _plain(found)}
+                _write(out / "keypoints.json", done, kind)
+    count = sum(len(one["found"]) for one in done.values())
+    typer.echo(f"{out}: {count} objects in {len(done)} pictures, drawn; keypoints.json as COCO has them")
+
+
+def _pictures(given: list[Path]) -> list[Path]:
+    from llmpose.errors import UserError
+    from llmpose.talk.images import is_image_file
+
+    files = [
+        file
+        for path in given
+        for file in (sorted(one for one in path.iterdir() if is_image_file(one)) if path.is_dir() else [path])
+    ]
+    missing = next((file for file in files if not file.is_file()), None)
+    if missing is not None or not files:
+        raise UserError(f"{missing or given[0]}: no such picture, and no folder of pictures")
+    names = [file.name for file in files]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"two pictures are called {twice}; results go by the name, so rename one")
+    return files
+
+
+def _supports(files: list[Path], points: list[str]) -> "list[Support]":
+    from llmpose.errors import BadUsage
+    from llmpose.talk.images import read_image
+    from llmpose.talk.keypoints import Support
+
+    if len(files) != len(points):
+        raise BadUsage(f"{len(files)} --support and {len(points)} --points; every example needs its own points")
+    found = []
+    for path, text in zip(files, points, strict=True):
+        own: dict[str, tuple[float, float]] = {}
+        for one in filter(None, (part.strip() for part in text.split(";"))):
+            name, equals, place = one.partition("=")
+            numbers = _numbers(place, 2, f"--points {one!r}: expected name=x,y")
+            if not equals or not name.strip():
+                raise BadUsage(f"--points {one!r}: expected name=x,y")
+            own[name.strip()] = (numbers[0], numbers[1])
+        found.append(Support(read_image(path), own))
+    return found
+
+
+def _skeleton(given: str | None, asked: list[str], supports: "list[Support]") -> "Skeleton":
+    from llmpose.body.skeleton import load_skeleton
+    from llmpose.errors import BadUsage
+    from llmpose.talk.keypoints import named_keypoints
+
+    if given is not None:
+        return load_skeleton(given)
+    names = list(dict.fromkeys([*(name.strip() for name in asked), *(n for one in supports for n in one.points_px)]))
+    if not names:
+        raise BadUsage("which keypoints? give --skeleton, --keypoints, or --support with --points")
+    return named_keypoints(names)
+
+
+def _box(text: str) -> "Box":
+    left, top, right, bottom = _numbers(text, 4, f"--box {text!r}: expected left,top,right,bottom")
+    return left, top, right, bottom
+
+
+def _numbers(text: str, count: int, problem: str) -> list[float]:
+    from llmpose.errors import BadUsage
+
+    try:
+        values = [float(value) for value in text.split(",")]
+    except ValueError:
+        raise BadUsage(problem) from None
+    if len(values) != count:
+        raise BadUsage(problem)
+    return values
+
+
+def _boxes(path: Path | None) -> "dict[str, list[Box]]":
+    from llmpose.errors import UserError
+
+    if path is None:
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {name: [(float(a), float(b), float(c), float(d)) for a, b, c, d in own] for name, own in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: expected JSON, file name -> list of [left, top, right, bottom] ({error})") from None
+
+
+def _plain(found: "list[Found]") -> list[dict[str, Any]]:
+    return [
+        {
+            "bbox": [round(float(v), 2) for v in (one.box_xyxy_px[0], one.box_xyxy_px[1], *_size(one.box_xyxy_px))],
+            "keypoints": [round(float(v), 2) for x, y, c in one.keypoints_px for v in (x, y, 2 if c > 0 else 0)],
+            "keypoint_scores": [round(float(c), 4) for c in one.keypoints_px[:, 2]],
+            "num_keypoints": int((one.keypoints_px[:, 2] > 0).sum()),
+            "score": round(one.score, 4),
+            "texts": one.texts,
+        }
+        for one in found
+    ]
+
+
+def _size(box: "Box") -> tuple[float, float]:
+    return box[2] - box[0], box[3] - box[1]
+
+
+def _draw(image: Any, found: "list[Found]", skeleton: "Skeleton") -> Any:
+    import numpy as np
+
+    from llmpose.body.draw import draw_boxes, draw_skeleton
+
+    drawn = draw_boxes(image, np.array([one.box_xyxy_px for one in found]))
+    for one in found:
+        points = one.keypoints_px.copy()
+        points[:, 2] = np.where(points[:, 2] > 0, 2, 0)
+        drawn = draw_skeleton(drawn, points, skeleton)
+    return drawn
+
+
+def _write(path: Path, done: dict[str, Any], skeleton: "Skeleton") -> None:
+    """COCO's own form: images, annotations, one category; written whole or not at all."""
+    pictures = [
+        {"id": number, "file_name": name, "width": one["width"], "height": one["height"]}
+        for number, (name, one) in enumerate(done.items(), start=1)
+    ]
+    annotations: list[dict[str, Any]] = []
+    for number, one in enumerate(done.values(), start=1):
+        for own in one["found"]:
+            area = round(own["bbox"][2] * own["bbox"][3], 2)
+            fixed = {"id": len(annotations) + 1, "image_id": number, "category_id": 1, "area": area, "iscrowd": 0}
+            annotations.append({**fixed, **own})
+    links = [[a + 1, b + 1] for a, b in skeleton.links]
+    category = {"id": 1, "name": skeleton.name, "keypoints": list(skeleton.keypoints), "skeleton": links}
+    partial = path.with_suffix(".partial")
+    content = {"images": pictures, "annotations": annotations, "categories": [category]}
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What an earlier call found, so that it is not asked again."""
+    from llmpose.errors import UserError
+
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        fixed = ("id", "image_id", "category_id", "area", "iscrowd")
+        return {
+            image["file_name"]: {
+                "width": image["width"],
+                "height": image["height"],
+                "found": [
+                    {key: value for key, value in one.items() if key not in fixed}
+                    for one in content["annotations"]
+                    if one["image_id"] == image["id"]
+                ],
+            }
+            for image in content["images"]
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not written by this command ({error}); give another --out") from None

@@ -194,7 +194,7 @@ def _orientation() -> Ablation:
         title="Orientation noise for the tokenizer (UniPose suppl. Tab. 5)",
         kind="tokenizer",
         variants={plain: (recipe, "augment.yaw_deg=0", "augment.tilt_deg=0"), noisy: (recipe,)},
-        benchmarks={"": ("reconstruction",)},
+        benchmarks={"": ("tokenizer",)},
         columns=(
             *_POSES,
             millimetres("extreme_mpjpe_mm", "MPJPE, extreme"),

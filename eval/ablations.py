@@ -24,7 +24,6 @@ import numpy as np
 from eval.ablation_plans import PRESETS, RECIPES, Ablation, Direction, Preset, plans
 from eval.benchmarks import BENCHMARKS
 from eval.benchmarks.base import Bench, run_model
-from eval.benchmarks.reconstruction import reconstruction_errors
 from eval.tables import Row, Table, write_text
 from llmpose.errors import BadUsage, UserError
 
@@ -99,12 +98,11 @@ class Lab:
 
     def measure(self, names: Sequence[str], folder: Path, seed: int, plan: Ablation) -> dict[str, float]:
         """Metrics by name, and by task.metric where several tasks have the same one."""
-        if names == ("reconstruction",):
-            return reconstruction_errors(self.bench, run_model(folder))
         retrieval = self.prepared / "retrieval"
         bench = replace(
             self.bench,
             model_dir=folder,
+            tokenizer_dir=folder,
             out_dir=folder / "measured",
             retrieval_dir=retrieval if retrieval.is_dir() else None,
             limit=min(self.preset.limit, self.bench.limit or self.preset.limit),

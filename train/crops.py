@@ -12,6 +12,7 @@ from torch import Tensor
 
 from data.crops import person_square
 from data.record import Record
+from data.tasks.base import CROP_WINDOW
 from llmpose.body.pose import Pose
 from llmpose.body.skeleton import Skeleton
 from llmpose.errors import UserError
@@ -60,7 +61,6 @@ class CropReader:
 
     def __init__(self, spec: VisionEncoderSpec, skeleton: Skeleton | None, *, margin: float) -> None:
         self.spec, self.skeleton, self.margin = spec, skeleton, margin
-        self.window = spec.width_px / spec.height_px
 
     def read(self, record: Record) -> Crop:
         """A record without a box is taken whole."""
@@ -68,7 +68,8 @@ class CropReader:
         box = record.box_xyxy_px
         if box is None:
             box = np.array([0, 0, image.width, image.height], np.float32)
-        square = person_square(box, margin=self.margin, window=self.window)
+        # The window is that of the tasks, whatever the encoder sees of it: features are asked for on the same crops.
+        square = person_square(box, margin=self.margin, window=CROP_WINDOW)
         size = self.spec.height_px
         count = self.skeleton.num_keypoints if self.skeleton else 0
         keypoints = np.zeros((count, 3), np.float32)

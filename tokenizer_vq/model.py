@@ -1,6 +1,7 @@
 """`PoseTokenizer`: a pose of 22 rotations becomes a short row of codes, and a row of codes a pose (UniPose §3.1)."""
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from transformers.utils.generic import ModelOutput
 
 from tokenizer_vq.config import PoseTokenizerConfig
 from tokenizer_vq.conv import ConvDecoder, ConvEncoder
+from tokenizer_vq.loading import load_whole
 from tokenizer_vq.parts import PartsDecoder, PartsEncoder, Slots
 from tokenizer_vq.quantizer import make_quantizer
 from tokenizer_vq.rotations import from_pelvis_frame, rot6d_to_rotmat, rotmat_to_rot6d, to_pelvis_frame
@@ -69,6 +71,11 @@ class PoseTokenizer(PreTrainedModel):
             module.fill_tables()
         elif module is self.quantizer.library:
             self.quantizer.fill_tables()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
+        """From a folder (or the hub): all of its weights, or an error of one line."""
+        return load_whole(super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
 
     def forward(self, rotmat: Tensor) -> PoseTokenizerOutput:
         """Through the codes and back; gradients pass straight through the quantizer."""

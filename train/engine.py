@@ -49,6 +49,7 @@ class Engine(Trainer):
         self.guard = Guard(recipe.name)
         self.reporter = Reporter(recipe, folder)
         self.term_sums: dict[str, Tensor] = {}
+        self.ratio_sums: dict[str, Tensor] = {}
         self.terms_since = -1
         self.is_saving = False
         """While a checkpoint or a model is being written: what fails then is told as such."""
@@ -102,6 +103,9 @@ class Engine(Trainer):
         self.guard.check_loss(outputs.loss, terms, inputs.get("record_ids", ()), self.state.global_step)
         for name, term in terms.items():
             self.term_sums[name] = self.term_sums.get(name, torch.zeros_like(term)) + term.detach()
+        for name, pair in (getattr(outputs, "ratios", None) or {}).items():
+            both = torch.stack(pair).detach().float()
+            self.ratio_sums[name] = self.ratio_sums.get(name, torch.zeros_like(both)) + both
         # Gradients are averaged over processes; the sum is wanted.
         loss = outputs.loss * self.args.world_size
         return (loss, outputs) if return_outputs else loss
@@ -137,6 +141,14 @@ class Engine(Trainer):
                 sums = self.accelerator.reduce(sums, "sum")
             logs.update({name: value / steps for name, value in zip(names, sums.tolist(), strict=True)})  # type: ignore[union-attr]
             self.term_sums = {}
+        if "loss" in logs and self.ratio_sums:
+            names = sorted(self.ratio_sums)
+            pairs = torch.stack([self.ratio_sums[name] for name in names])
+            if self.args.world_size > 1:
+                pairs = self.accelerator.reduce(pairs, "sum")
+            found = zip(names, pairs.tolist(), strict=True)  # type: ignore[union-attr]
+            logs.update({name: part / whole for name, (part, whole) in found if whole})
+            self.ratio_sums = {}
         if "loss" in logs:
             self.terms_since = self.state.global_step
         super().log(logs, start_time)

@@ -87,6 +87,8 @@ class LanguageModel:
     """linear: v = [v_a | v_b] W (UniPose §3.2); mlp2: two layers with a GELU, as LLaVA-1.5."""
     pose_attention: Literal["mixed", "causal"] = "mixed"
     """mixed: a pose in one step, attention both ways; causal: token by token (the ablation)."""
+    pose_slots: bool = False
+    """Given poses carry their places in the block (see LlmPoseConfig): for small models with few codes."""
     attn: str = "auto"
     """auto, eager, sdpa, flex_attention or flash_attention_2."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -158,6 +160,7 @@ def start(parts: LanguageModel, *, start_from: str | None, texts: Iterable[str],
     options: dict[str, Any] = {
         "num_pose_tokens": codec.config.num_pose_tokens,
         "pose_attention": parts.pose_attention,
+        "pose_slots": parts.pose_slots,
         "attn": parts.attn,
     }
     if parts.llava is not None:
@@ -222,7 +225,11 @@ def new_encoders(parts: LanguageModel) -> Encoders:
     found: Encoders = []
     for name, encoder in parts.vision.items():
         path = Path(encoder.folder)
-        found.append(import_encoder(path if path.is_file() else model_folder(path), name, layer=encoder.layer, image_size=encoder.image_px))
+        found.append(
+            import_encoder(
+                path if path.is_file() else model_folder(path), name, layer=encoder.layer, image_size=encoder.image_px
+            )
+        )
     return found
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from llmpose.errors import BadUsage, UserError
@@ -58,6 +58,9 @@ class Layer:
                     raise self._explained(error, key, value, cls) from None
             raise  # pragma: no cover - a whole layer fails only if a leaf does
         self._refuse_odd_numbers(merged)
+        for key, value in leaves(self.values):
+            if value == {} and isinstance(OmegaConf.select(merged, key), DictConfig):
+                OmegaConf.update(merged, key, {}, merge=False)  # an empty mapping empties; merging would keep all
         return merged
 
     def _explained(self, error: OmegaConfBaseException, key: str, value: Any, cls: type) -> UserError:

@@ -15,14 +15,14 @@ from data.pair_set import PairSet
 from llmpose.body.pose import Pose
 from llmpose.errors import UserError
 from llmpose.model.retrieval import PosePairTextRetrieval, PoseTextRetrieval, RetrievalConfig, pad_words, word_tokenizer
-from tokenizer_vq import PoseTokenizer, PoseTokenizerConfig
+from tokenizer_vq import PoseTokenizerConfig
 from train.job import Draw, Job
 from train.noise import uniform
 from train.poses import Mixture, RecordIds, pose_sources
 from train.recipe import Data, Recipe, Source
 from train.runfolder import find_model
 from train.stages import freeze, plan
-from train.tokenizer import TokenizerModel, tokenizer_config
+from train.tokenizer import TokenizerModel, load_tokenizer, tokenizer_config
 
 _STREAM_TEXT = 21
 
@@ -149,7 +149,7 @@ def make_model(recipe: RetrievalRecipe, texts: Sequence[str]) -> PoseTextRetriev
     kind = PosePairTextRetrieval if sizes.of == "pair" else PoseTextRetrieval
     if recipe.start_from is not None:
         return kind.from_pretrained(find_model(recipe.start_from))
-    stage1 = PoseTokenizer.from_pretrained(find_model(sizes.tokenizer)) if sizes.tokenizer is not None else None
+    stage1 = load_tokenizer(sizes.tokenizer) if sizes.tokenizer is not None else None
     encoder: PoseTokenizerConfig = stage1.config if stage1 is not None else tokenizer_config(sizes.encoder)
     table: Tensor | None = None
     if sizes.words is not None:

@@ -19,6 +19,7 @@ from train.job import Draw, Job
 from train.noise import normal, uniform
 from train.poses import PoseData, PoseSource, folders, pose_sources
 from train.recipe import Recipe, at_least
+from train.runfolder import find_model
 
 _STREAM_TURN, _STREAM_PART, _STREAM_BEND = 1, 2, 3
 
@@ -203,7 +204,7 @@ def build(recipe: Recipe) -> Job:
             f"model.codebook_size {config.codebook_size}: {len(poses)} poses of {config.latent_length} vectors each "
             "cannot fill so many codes; use more data, fewer codes, or model.quantizer=fsq"
         )
-    tokenizer = PoseTokenizer.from_pretrained(recipe.start_from) if recipe.start_from else PoseTokenizer(config)
+    tokenizer = load_tokenizer(recipe.start_from) if recipe.start_from else PoseTokenizer(config)
     model = TokenizerTraining(tokenizer, recipe.body.load(), recipe.loss)
     tests = {source.name: first_poses(source, recipe.eval_poses) for source in held_out}
     return Job(
@@ -220,6 +221,14 @@ def build(recipe: Recipe) -> Job:
         count=lambda batch: len(batch["rotmat"]),
         sources=folders([*sources, *held_out]),
     )
+
+
+def load_tokenizer(path: str | Path) -> PoseTokenizer:
+    """The tokenizer of a run of stage 1, or of its own folder."""
+    try:
+        return PoseTokenizer.from_pretrained(find_model(path))
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def tokenizer_config(model: TokenizerModel) -> PoseTokenizerConfig:

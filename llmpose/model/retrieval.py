@@ -20,7 +20,9 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 from transformers.utils.generic import ModelOutput
 
 from llmpose.body.pose import Pose
+from llmpose.errors import UserError
 from tokenizer_vq import PoseEncoder, PoseTokenizerConfig
+from tokenizer_vq.loading import load_whole
 from tokenizer_vq.parts import Slots
 
 UNKNOWN, PADDING = "[UNK]", "[PAD]"
@@ -161,7 +163,10 @@ class _Retrieval(PreTrainedModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:  # type: ignore[override]
         """Weights, config and the words."""
-        model = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        try:
+            model = load_whole(super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
+        except ValueError as error:
+            raise UserError(str(error)) from None
         assert isinstance(model, cls)
         model.tokenizer = PreTrainedTokenizerFast.from_pretrained(pretrained_model_name_or_path)
         return model

@@ -159,5 +159,23 @@ def test_a_truncated_file_is_an_error_not_a_model(tokenizer: PoseTokenizer, tmp_
     tokenizer.save_pretrained(tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(Exception, match=r"[Ss]afetensor|incomplete|header|deserializ"):
+    with pytest.raises(ValueError, match=rf"{tmp_path}: cannot be loaded: .*") as caught:
         PoseTokenizer.from_pretrained(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_model_are_refused_not_half_loaded(tokenizer: PoseTokenizer, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tokenizer.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    first = sorted(state)[0]
+    others = {
+        "lacks": {name: value for name, value in state.items() if name != first},
+        "holds": {**state, "another.weight": torch.zeros(3)},
+        "cannot be loaded": {**state, first: torch.zeros(3, 5)},
+    }
+    for says, weights in others.items():
+        save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(ValueError, match=says):
+            PoseTokenizer.from_pretrained(tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from toy import ToyRecipe, use_toy
 
-from train.recipe import Checkpoints, Log
+from train.recipe import Checkpoints, Log, Optim
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -32,6 +32,7 @@ def toy(tmp_path: Path) -> ToyRecipe:
         name="toy",
         run_dir=str(tmp_path / "run"),
         max_steps=12,
+        optim=Optim(lr=0.02, lr_of={"head": 0.05}),
         checkpoints=Checkpoints(every=4, evaluate_every=4, keep=2, best="loss"),
         log=Log(every=2, progress=False),
     )

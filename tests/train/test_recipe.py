@@ -133,6 +133,19 @@ def test_every_recipe_of_the_project_loads(path: Path) -> None:
     assert recipe.name
 
 
+def test_an_empty_mapping_empties(base: Path, tmp_path: Path) -> None:
+    more = write(tmp_path / "more.yaml", "data: {train: {}}\n")
+    assert load_recipe([base, more]).data.train == {}
+    assert load_recipe([base], ["data.train={}"]).data.train == {}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_mappings_start_empty(kind: str) -> None:
+    """Layers add to a mapping, so a default entry could not be left out of a saved recipe."""
+    full = [key for key, type_, default, _ in describe_fields(recipe_class(kind)) if "dict" in type_ and ":" in default]
+    assert full == []
+
+
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_every_field_of_every_kind_is_explained(kind: str) -> None:
     fields = list(describe_fields(recipe_class(kind)))

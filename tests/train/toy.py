@@ -42,7 +42,7 @@ class ToyRecipe(Recipe):
     """How many there are."""
     batch: Batch = field(default_factory=lambda: Batch(size=4))
     """Four at a time."""
-    optim: Optim = field(default_factory=lambda: Optim(lr=0.02, lr_of={"head": 0.05}))
+    optim: Optim = field(default_factory=lambda: Optim(lr=0.02))
     """Fast."""
 
 

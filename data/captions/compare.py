@@ -233,9 +233,11 @@ def _goal(clause: Clause, determiner: str, rng: Random | None) -> str:
     many = is_plural(clause.subjects)
     modals = change_words()["goal"]
     modal = (modals[0] if rng is None else rng.choice(modals)).split("|")
-    said = []
+    said, first = [], None
     for category, side, other in clause.predicates:
         ways = predicates(category, bool(other), clause.subjects[0].side)
         way = ways[0] if rng is None else rng.choice(ways)
-        said.append(way.infinitive.replace("{other}", part_phrase(side, other, determiner) if other else ""))
+        text = way.tail if first and first.tail is not None and way.tail is not None else way.infinitive
+        said.append(text.replace("{other}", part_phrase(side, other, determiner) if other else ""))
+        first = first or way
     return f"{join_words(names)} {modal[-1 if many else 0]} {join_words(said)}"

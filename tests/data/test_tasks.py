@@ -9,6 +9,7 @@ from PIL import Image
 
 from data.record import PairRecord, Record
 from data.tasks import TASKS, ZERO_SHOT, task_named
+from data.tasks.referring import referring_phrase
 from llmpose.body.pose import Pose
 from llmpose.errors import UserError
 from llmpose.talk.conversation import ImagePart, PosePart, TextPart
@@ -87,9 +88,37 @@ def test_zero_shot_tasks_add_the_words_behind_the_question(with_image: Record) -
     assert helped.turns[0].text.endswith("Arms up.")
     with_image.attributes = {"position": "second from the left", "clothes": {"shirt": "red", "trousers": "blue"}}
     meant = ZERO_SHOT["reasoning_estimation"].conversation(with_image, Random(0))
-    assert "the person who is second from the left in a red shirt and blue trousers" in meant.turns[0].text
+    assert "the person who is second from the left, in a red shirt and blue trousers" in meant.turns[0].text
     (image,) = (part.image for part in meant.turns[0].parts if isinstance(part, ImagePart))
     assert image.size == (80, 60)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "phrase"),
+    [
+        ({"position": ["leftmost", "on the left"]}, "the leftmost person"),
+        ({"position": ["leftmost"], "posture": "sitting"}, "the leftmost person who is sitting"),
+        (
+            {"position": ["second from the left"], "posture": "kneeling", "clothes": {"phrases": ["a red t-shirt"]}},
+            "the person who is kneeling, second from the left, in a red t-shirt",
+        ),
+        (
+            {"position": [], "clothes": {"phrases": ["a red t-shirt", "black jeans", "white shoes"], "skin": "x"}},
+            "the person in a red t-shirt and black jeans",
+        ),
+        ({"clothes": {"jacket": "orange"}}, "the person in an orange jacket"),
+        ({"expression": "The man with the cap."}, "The man with the cap"),
+    ],
+)
+def test_people_are_told_apart_by_posture_place_and_clothes(attributes: dict, phrase: str) -> None:
+    somebody = record("r", texts=())
+    somebody.attributes = attributes
+    assert referring_phrase(somebody) == phrase
+
+
+def test_who_cannot_be_told_apart_is_an_error() -> None:
+    with pytest.raises(UserError, match="neither position nor clothes"):
+        referring_phrase(record("r", texts=()))
 
 
 def test_a_missing_text_names_the_record() -> None:

@@ -67,6 +67,8 @@ class LlmPoseOutput(ModelOutput):
     """Layout of everything seen so far: the next call's `past`."""
     sums: LossSums | None = None
     """Loss, hits and counts, in all and per task: sums, for logs that add up processes first."""
+    ratios: dict[str, tuple[Tensor, Tensor]] | None = None
+    """loss_<task> and accuracy_<task>, each as its sum and the number of targets."""
 
 
 class LlmPoseForConditionalGeneration(PreTrainedModel):
@@ -209,6 +211,11 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             index = (is_query.cumsum(1) - 1).clamp(min=0) % self.config.num_pose_tokens
             queries = self.pose_queries(index).to(embedded.dtype)
             embedded = torch.where(is_query[..., None], queries, embedded)
+            if self.config.pose_slots and self.config.first_pose_id is not None:
+                code = token_ids - self.config.first_pose_id
+                is_pose = (code >= 0) & (code < self.config.codebook_size)
+                slot = (is_pose.cumsum(1) - 1).clamp(min=0) % self.config.num_pose_tokens
+                embedded = embedded + is_pose[..., None] * self.pose_queries(slot).to(embedded.dtype)
         features, support_features = self._features(pixels, image_features), None
         if prompts is not None and features is not None:
             num_shown = len(features) - int(prompts["support"].max()) - 1
@@ -308,7 +315,12 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
         out = LlmPoseOutput(hidden=hidden, past_key_values=past_key_values)
         out.layout = layout if past is None else Layout.cat([past, layout])
         if labels is not None:
-            out.sums = self._sums(hidden, labels, task, len(tasks))
+            out.sums = sums = self._sums(hidden, labels, task, len(tasks))
+            out.ratios = {}
+            for index, name in enumerate(tasks):
+                count = sums.task_count[index]
+                out.ratios[f"loss_{name}"] = (sums.task_loss[index], count)
+                out.ratios[f"accuracy_{name}"] = (sums.task_correct[index], count)
             out.loss = out.sums.loss / (num_items_in_batch if num_items_in_batch is not None else out.sums.count)
         if return_logits if return_logits is not None else labels is None:
             out.logits = self.logits(hidden)

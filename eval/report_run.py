@@ -2,19 +2,21 @@
 
     sections, figures = run_sections(RunFiles(bench, runs={...}, seconds={...}, ...))
     write_summary(folder / "summary.json", figures, seconds)
-    write_report(folder, sections, ...)
+    write_report(folder, sections, title="...", **page_words(run, figures))
 
 What is not there yet is left out, so this can be called after every step of a run.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from eval import charts
 from eval.benchmarks import BENCHMARKS
 from eval.benchmarks.base import Bench, MissingNeed, Result, run_model
 from eval.benchmarks.features import pose_features, text_features
@@ -37,6 +39,7 @@ from eval.report_sections import (
 from eval.summary import Figure, figures_of, judge
 from eval.tables import Table
 from eval.zero_shot import ZERO_SHOT
+from llmpose import __version__
 from llmpose.body.draw import contact_sheet, draw_skeleton
 from llmpose.body.pose import Pose
 
@@ -99,6 +102,38 @@ def run_sections(run: RunFiles) -> tuple[list[Section], list[Figure]]:
     if run.chat:
         sections.append(chat_section(run.chat, "The model stays where it was trained; it can be talked to."))
     return sections, figures
+
+
+def page_words(run: RunFiles, figures: Sequence[Figure]) -> dict[str, Any]:
+    """What stands at the top and the bottom of the page: lead, tiles and foot, for `write_report`."""
+    verdicts = [verdict for verdict in judge(figures) if verdict.reached is not None]
+    facts = []
+    if verdicts:
+        facts.append((f"{sum(bool(v.reached) for v in verdicts)} of {len(verdicts)}", "goals reached"))
+    if run.seconds:
+        facts.append((charts.duration(sum(run.seconds.values())), "from nothing to this page"))
+    parameters = count_parameters(run.bench.model_dir)
+    if parameters:
+        facts.append((f"{parameters / 1e6:.1f} M", "parameters"))
+    seven = [figure for figure in figures if figure.task in SETS and figure.value is not None]
+    if seven:
+        facts.append((str(len(seven)), "tasks, one model"))
+    lead = (
+        "A small multimodal language model that describes, compares, imagines, estimates and edits human poses: "
+        "what it learned, what it answers, and how far it is from trivial answers."
+    )
+    return {"lead": lead, "facts": facts, "foot": f"Written by llmpose {__version__}. Nothing on this page is fetched."}
+
+
+def count_parameters(folder: Path | None) -> int:
+    """All numbers in a model folder's weights, from the headers of its files; 0 where there are none."""
+    from safetensors import safe_open
+
+    total = 0
+    for path in run_model(folder).glob("*.safetensors") if folder is not None else ():
+        with safe_open(path, "pt") as weights:  # type: ignore[no-untyped-call]
+            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    return total
 
 
 def read_results(out_dir: Path) -> dict[str, Result]:

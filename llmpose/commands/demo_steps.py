@@ -137,7 +137,7 @@ MEASURED = (
 
 def report(demo: Demo) -> None:
     from eval.report import write_report
-    from eval.report_run import RunFiles, run_sections
+    from eval.report_run import RunFiles, page_words, run_sections
     from eval.summary import write_summary
 
     seconds = demo.seconds
@@ -151,7 +151,7 @@ def report(demo: Demo) -> None:
     )
     sections, figures = run_sections(run)
     write_summary(demo.path("report", "summary.json"), figures, seconds)
-    write_report(demo.path("report"), sections, **TITLE[demo.preset])
+    write_report(demo.path("report"), sections, **TITLE[demo.preset], **page_words(run, figures))
 
 
 TITLE: dict[str, dict[str, Any]] = {

@@ -7,7 +7,7 @@ import torch
 
 from eval.benchmarks.base import Bench
 from eval.report import render_page
-from eval.report_run import RunFiles, read_results, run_sections
+from eval.report_run import RunFiles, count_parameters, page_words, read_results, run_sections
 from eval.run import evaluate
 from eval.summary import judge
 from tests.eval.little import KnowsAll, write_model, write_world
@@ -69,6 +69,15 @@ def test_after_a_run_the_report_holds_everything(
     ]
     assert {figure.task for figure in figures} == {"image_diff", "text_to_pose", "pose_estimation", "pose_decoding"}
     assert all(verdict.goal is not None for verdict in judge(figures))
-    page = render_page(sections, title="t")
+    words = page_words(run, figures)
+    assert [what for _, what in words["facts"]] == [
+        "goals reached",
+        "from nothing to this page",
+        "parameters",
+        "tasks, one model",
+    ]
+    assert words["facts"][3][0] == "2"  # without a retrieval model image_diff has no headline
+    assert count_parameters(model) > 10_000
+    page = render_page(sections, title="t", **words)
     assert page.count('class="card"') == 3 * 3 + 3  # best, median, worst of three tasks; three retrieval queries
     assert page.count("<img") > 20

@@ -22,6 +22,8 @@ Examples:
   llmpose eval zero-shot --model DIR --data DATA
 
   llmpose eval ablations --preset tiny --data runs/demo/data
+
+  llmpose eval spread --runs runs/eval_0 --runs runs/eval_1      means and variances over seeds
 """
 
 
@@ -31,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     names: Annotated[
-        list[str], typer.Argument(help="Benchmarks, or: all, list, zero-shot, ablations.", show_default=False)
+        list[str], typer.Argument(help="Benchmarks, or: all, list, zero-shot, ablations, spread.", show_default=False)
     ],
     model: Annotated[Path | None, typer.Option(help="Folder of a trained model.", show_default=False)] = None,
     data: Annotated[Path | None, typer.Option(help="Folder with the prepared sets.", show_default=False)] = None,
@@ -55,6 +57,9 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     preset: Annotated[Literal["tiny", "small"], typer.Option(help="Size of the ablations.")] = "tiny",
     seeds: Annotated[int, typer.Option(help="Runs per variant of the ablations.")] = 3,
+    runs: Annotated[
+        list[Path] | None, typer.Option(help="For spread: the --out of runs with other seeds.", show_default=False)
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only these ablations.", show_default=False)] = None,
 ) -> None:
     from rich.console import Console
@@ -66,6 +71,13 @@ def evaluate(
     console = Console()
     if "list" in names:
         list_benchmarks(console)
+        return
+    if "spread" in names:
+        from eval.spread import spread_tables
+
+        for table in spread_tables(runs or []):
+            table.write(out / "tables")
+            console.print(table.to_rich())
         return
     if data is None:
         raise BadUsage("llmpose eval needs --data DIR, the folder with the prepared sets (see llmpose eval list)")

@@ -20,8 +20,10 @@ from eval.report_sections import (
     time_section,
     tokenizer_section,
 )
+from eval.spread import spread_tables
 from eval.summary import Figure, figures_of, judge, read_summary, write_summary
 from eval.tables import Headline, Row, Table, millimetres, percent
+from llmpose.errors import UserError
 
 GREY = Image.new("RGB", (64, 48), "grey")
 
@@ -179,6 +181,20 @@ def test_a_table_survives_the_disk_and_says_when_rows_are_not_comparable(tmp_pat
     same_data = Table(**{**original.__dict__, "paper_data": "the world"})
     assert not any("other data" in note for note in same_data.footnotes())
     assert "51.2" in ResultTable(original).html()
+
+
+def test_means_and_variances_over_seeds_stand_in_the_units_of_the_paper(tmp_path: Path) -> None:
+    for seed, value in enumerate((0.50, 0.52, 0.54)):
+        run = table()
+        run.rows[0].values = {"r_precision_top3": value, "bleu4": 0.3}
+        run.write(tmp_path / f"seed{seed}" / "tables")
+    means, variances = spread_tables([tmp_path / f"seed{seed}" for seed in range(3)])
+    assert means.cells(means.rows[0])[:2] == ["52.0", "30.0"]
+    assert variances.cells(variances.rows[0])[:2] == ["4.00", "0.00"]  # percent squared
+    published = next(row for row in variances.rows if row.kind == "paper")
+    assert variances.cells(published)[:4] == ["0.26", "0.03", "0.12", "0.09"]  # Tab. 6, pose to text
+    with pytest.raises(UserError, match="at least two"):
+        spread_tables([tmp_path / "seed0"])
 
 
 def test_columns_scale_and_mark_their_direction() -> None:

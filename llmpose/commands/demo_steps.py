@@ -21,7 +21,7 @@ MICRO: dict[str, tuple[str, ...]] = {
     "1_tokenizer": ("max_steps=60", *QUICK),
     "retrieval": ("max_steps=20", *QUICK),
     "retrieval_pair": ("max_steps=20", *QUICK),
-    "vision_clip": ("max_steps=8", *QUICK),
+    "vision_clip": ("max_steps=8", "batch.size=16", *QUICK),
     "vision_pose": ("max_steps=12", *QUICK),
     "2_align": ("examples_per_epoch=128", "epochs=1", "eval_examples=16", *QUICK),
     "3_projector": ("examples_per_epoch=64", "epochs=1", "eval_examples=16", *QUICK),

@@ -1,0 +1,138 @@
+"""Seventeen keypoints of one object: as branches of one row in training, and over one shared prefix in decoding.
+
+    python -m eval.speed.keypoints                        KptLLM's 576 image tokens on a small decoder, on the CPU
+    python -m eval.speed.keypoints --device cuda
+
+The same questions one by one give the same losses and answers (tests/llmpose/model/test_keypoint_prompts.py,
+tests/llmpose/talk/test_keypoint_talk.py); here is what sharing the image saves.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from transformers import CLIPVisionConfig, LlamaConfig, LlamaForCausalLM
+
+from data.collate import Collator
+from llmpose.model.assemble import assemble
+from llmpose.model.config import VisionEncoderSpec
+from llmpose.model.modeling import LlmPoseForConditionalGeneration
+from llmpose.talk.conversation import Conversation, ImagePart, KeypointPart
+from llmpose.talk.decoding import Decoding
+from llmpose.talk.generation import generate
+from llmpose.talk.processing import LlmPoseProcessor
+from llmpose.talk.vocabulary import add_pose_words, train_tokenizer
+
+IMAGE_PX, PATCH_PX = 336, 14
+"""KptLLM's: 24 × 24 image tokens."""
+
+
+def small_talker(device: str, width: int = 128, layers: int = 2) -> tuple[LlmPoseForConditionalGeneration, Any]:
+    """A decoder of random weights behind KptLLM's number of image tokens; its eye is thin, for it is not timed."""
+    tokenizer = train_tokenizer(["Find the keypoint. left eye: 0.123, 0.456"] * 4, 300)
+    vocabulary = add_pose_words(tokenizer, 1)
+    language = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            num_hidden_layers=layers,
+            num_attention_heads=8,
+            intermediate_size=3 * width,
+            max_position_embeddings=2048,
+        )
+    )
+    eye = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, image_size=IMAGE_PX,
+        patch_size=PATCH_PX,
+    )  # fmt: skip
+    model = assemble(language, vocabulary, encoders=[(VisionEncoderSpec.of("clip", eye), None)], num_pose_tokens=1)
+    model.add_keypoint_prompts("extractor")
+    return model.to(device), LlmPoseProcessor.for_model(model.config, tokenizer)  # type: ignore[arg-type]
+
+
+def questions(count: int, seed: int = 0) -> list[Conversation]:
+    """`count` keypoints of one object, each shown in the same support image."""
+    rng = np.random.default_rng(seed)
+    query, support = (Image.fromarray(rng.integers(0, 255, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8)) for _ in range(2))
+    return [
+        Conversation()
+        .user(ImagePart(query), " Find the keypoint ", KeypointPart((support,), ((float(x), float(y)),)), ".")
+        .assistant(f"left eye: {x:.3f}, {y:.3f}")
+        for x, y in rng.random((count, 2))
+    ]
+
+
+def _seconds(step: Callable[[], Any], device: str, repeats: int) -> float:
+    """The best of some runs, after one that warms up."""
+    taken = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        step()
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    return min(taken[1:])
+
+
+def measure(device: str = "cpu", keypoints: int = 17, repeats: int = 2) -> dict[str, float]:
+    """Seconds of one object's training step and of its decoding, with and without sharing, and their ratios.
+
+    Training "alone" is one packed sequence for each question; decoding "alone" one call for each, "batched" one call
+    for all in which every row reads the image itself.
+    """
+    model, processor = small_talker(device)
+    asked = questions(keypoints)
+    examples = processor.encode_batch(asked, train=True)
+    words = processor.vocabulary
+
+    def step(branches: bool) -> Callable[[], None]:
+        collate = Collator(
+            row_tokens=2048, pixels=processor.pixels, image_id=words.image_id, keypoint_id=words.keypoint_id,
+            num_image_tokens=processor.num_image_tokens, branches=branches, pad_id=words.pad_id,
+        )  # fmt: skip
+        batch = collate(examples).to(device)
+
+        def run() -> None:
+            model.zero_grad()
+            loss = model(**batch).loss
+            assert loss is not None
+            loss.backward()
+
+        return run
+
+    prompts = [one.question for one in asked]
+
+    def decode(share: bool, at_once: int) -> Callable[[], object]:
+        settings = Decoding(grammar="point", max_new_tokens=16, share_prefixes=share)
+        groups = [prompts[start : start + at_once] for start in range(0, len(prompts), at_once)]
+        return lambda: [generate(model, processor, group, settings) for group in groups]
+
+    found = {
+        "training_alone_s": _seconds(step(False), device, repeats),
+        "training_branches_s": _seconds(step(True), device, repeats),
+        "decoding_alone_s": _seconds(decode(False, 1), device, repeats),
+        "decoding_batched_s": _seconds(decode(False, keypoints), device, repeats),
+        "decoding_branches_s": _seconds(decode(True, keypoints), device, repeats),
+    }
+    for what in ("training", "decoding"):
+        found[f"{what}_speedup"] = found[f"{what}_alone_s"] / found[f"{what}_branches_s"]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--keypoints", type=int, default=17)
+    parser.add_argument("--repeats", type=int, default=2)
+    given = parser.parse_args()
+    found = measure(given.device, given.keypoints, given.repeats)
+    Console().print_json(data={name: round(value, 4) for name, value in found.items()})
+
+
+if __name__ == "__main__":
+    main()

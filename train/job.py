@@ -3,8 +3,8 @@
 A model's forward takes a batch's fields plus `num_items_in_batch`: the targets of the whole optimizer step over all
 processes, or None. It returns an object with `.loss` = sum over this batch's targets / num_items_in_batch (None: the
 batch's own count). It may also return `.terms: dict[str, Tensor]`, scaled the same way and detached: they are summed
-over the step and logged by name; and `.ratios: dict[str, tuple[Tensor, Tensor]]`, parts and wholes, which are each summed
-over steps and processes and logged as their quotient (a task's loss and the number of its targets).
+over the step and logged by name; and `.ratios: dict[str, tuple[Tensor, Tensor]]`, parts and wholes, each summed over
+steps and processes and logged as their quotient (a task's loss and the number of its targets).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -102,6 +102,8 @@ def test_three_stages_in_full_each_from_the_last(sets: dict[str, Path], tmp_path
     first = run(load_recipe([], words("align", sets, runs["align"], *WHOLE, "max_steps=3")))
     assert {"loss", "accuracy", "loss_pose_to_text", "loss_pose_editing", "accuracy_text_to_pose"} <= set(first.metrics)
     assert not is_adapter(first.model)
+    logged = [json.loads(line) for line in (runs["align"] / "metrics.jsonl").read_text().splitlines()]
+    assert {"loss_pose_diff", "accuracy_pose_editing"} <= {name for line in logged for name in line}
     kept = tmp_path / "features"
     more = [*eyes(sets), f"start_from={runs['align']}", "max_steps=3", f"keep_features={kept}"]
     second = run(load_recipe([], words("projector", sets, runs["projector"], *more)))

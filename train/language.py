@@ -4,6 +4,7 @@ A stage is a plan (train/stages.py) and a mixture of tasks over prepared record 
 (data/collate.py); the loss is one cross-entropy over text and pose tokens, reported task by task.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +24,14 @@ from data.record_set import RecordSet
 from data.tasks import task_named
 from llmpose.errors import UserError
 from llmpose.model.batch import Batch, Example
+from llmpose.model.layout import describe_attention
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from train.job import Job
 from train.language_model import LanguageModel, Lora, Started, adapt, components, save, start
 from train.recipe import Data, Recipe, Source, at_least
 from train.stages import plan as plan_of
+
+logger = logging.getLogger("train")
 
 
 @dataclass(kw_only=True)
@@ -83,6 +87,9 @@ def build(recipe: Recipe) -> Job:
         seed=recipe.seed,
     )
     started = adapt(started, plan, recipe.lora, Path(recipe.run_dir))
+    if PartialState().is_main_process:
+        kind = PartialState().device.type
+        logger.info("attn=%s: %s", recipe.model.attn, describe_attention(started.bare.config.attn, kind))
     _check_eyes(started, mixture)
     train_data = Examples(mixture, started.processor)
     test_data = Examples(held_out, started.processor) if held_out is not None else None

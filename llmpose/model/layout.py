@@ -253,3 +253,10 @@ def choose_attention(requested: str, device_type: str, training: bool, *, has_sd
         if requested == name:
             return name
     raise UserError(f"attn is {requested!r}; expected auto, {', '.join(names)}")
+
+
+def describe_attention(requested: str, device_type: str) -> str:
+    """What runs where, for a log: "training rows flex_attention, decoding sdpa, vision sdpa"."""
+    rows = choose_attention(requested, device_type, training=True)
+    steps = choose_attention(requested, device_type, training=False)
+    return f"training rows {rows}, decoding {steps}, vision encoders sdpa (torch's flash kernels where there are some)"

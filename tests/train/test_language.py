@@ -156,6 +156,21 @@ def test_a_stopped_language_stage_goes_on_to_the_very_same_weights(sets: dict[st
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+def test_a_frozen_base_in_bfloat16_learns_in_float32(sets: dict[str, Path], tmp_path: Path):
+    more = [*eyes(sets), "model.dtype=bfloat16", "precision=bf16", "max_steps=3", "checkpoints.every=2"]
+    job = build(load_recipe([], words("instruct", sets, tmp_path / "look", *more)))
+    kinds = {(p.requires_grad, p.dtype) for p in job.model.parameters()}
+    assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
+    result = run(load_recipe([], words("instruct", sets, tmp_path / "run", *more)))
+    assert result.metrics["loss"] < 7
+    batch = job.collate(job.train_data.__getitems__(Draw(range(4), epoch=0, step=0, seed=0)))
+    wrapped = load_model(result.model, merge=False, dtype=torch.bfloat16).eval()
+    merged = load_model(result.model, dtype=torch.bfloat16).eval()
+    with torch.no_grad():
+        one, other = (model(**batch).loss for model in (wrapped, merged))
+    torch.testing.assert_close(one.float(), other.float(), rtol=0.02, atol=0.02)
+
+
 def test_examples_are_the_same_in_every_run_and_different_in_every_epoch(sets: dict[str, Path], tmp_path: Path):
     recipe = load_recipe([], words("instruct", sets, tmp_path, *eyes(sets)))
     assert isinstance(recipe, LanguageRecipe)

@@ -1,8 +1,8 @@
 """Ranks whose batches differ in kind learn what one process learns, and none waits for another.
 
-Slow: every test starts real launchers (`pytest tests/train -m slow`). Micro-batches of one example: while one rank looks
-at pictures, the other reads text only. Without the dummy image the gradients' reduction (DDP, ZeRO-2) or the gathering of
-parameters (ZeRO-3) would hang.
+Slow: every test starts real launchers (`pytest tests/train -m slow`). Micro-batches of one example: while one rank
+looks at pictures, the other reads text only. Without the dummy image the gradients' reduction (DDP, ZeRO-2) or the
+gathering of parameters (ZeRO-3) would hang.
 """
 
 import os

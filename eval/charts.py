@@ -50,6 +50,16 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [round(k * step, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def tick_labels(ticks: Sequence[float]) -> list[str]:
+    """As short as they can be and still differ: 5.995 and 6 where 6 and 6 would stand otherwise."""
+    short = [number(tick) for tick in ticks]
+    digits = 0
+    while len(set(short)) < len(set(ticks)) and digits < 9:
+        digits += 1
+        short = [f"{tick:.{digits}f}" for tick in ticks]
+    return short
+
+
 def log_ticks(low: float, high: float) -> list[float]:
     """1, 2 and 5 times the powers of ten inside [low, high]; the powers alone when those are enough."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -87,11 +97,12 @@ def line_chart(series: Sequence[Series], *, x_label: str = "step", y_label: str 
         return bottom - (bottom - _TOP) * share
 
     parts = [_svg_open(WIDTH, HEIGHT, f"{y_label} over {x_label}")]
-    for tick in log_ticks(low_y, high_y) if log_y else nice_ticks(low_y, high_y):
+    ticks_y, ticks_x = log_ticks(low_y, high_y) if log_y else nice_ticks(low_y, high_y), nice_ticks(low_x, high_x)
+    for tick, label in zip(ticks_y, tick_labels(ticks_y), strict=True):
         parts.append(tag("line", class_="grid", x1=_LEFT, x2=WIDTH - _RIGHT, y1=py(tick), y2=py(tick)))
-        parts.append(tag("text", number(tick), class_="tick", x=_LEFT - 6, y=py(tick) + 3.5, text_anchor="end"))
-    for tick in nice_ticks(low_x, high_x):
-        parts.append(tag("text", number(tick), class_="tick", x=px(tick), y=bottom + 14, text_anchor="middle"))
+        parts.append(tag("text", label, class_="tick", x=_LEFT - 6, y=py(tick) + 3.5, text_anchor="end"))
+    for tick, label in zip(ticks_x, tick_labels(ticks_x), strict=True):
+        parts.append(tag("text", label, class_="tick", x=px(tick), y=bottom + 14, text_anchor="middle"))
     middle = (_LEFT + WIDTH - _RIGHT) / 2
     parts.append(tag("text", x_label, class_="tick", x=middle, y=HEIGHT - 3, text_anchor="middle"))
     drawn: list[dict[str, object]] = []

@@ -49,8 +49,9 @@ def panel(label: str, parts: Sequence[Part], body: BodyModel) -> Panel:
             pictures.append(drawn(part.pose, body))
             words.append(f"[pose {len(pictures)}]")
     text = " ".join("".join(words).split())
-    is_one_pose = len(pictures) == 1 and text in ("[pose 1]", "[pose 1].")
-    return Panel(label, "" if is_one_pose else text, pictures)
+    if len(pictures) == 1:
+        text = text.replace("[pose 1]", "[pose]").replace("[image 1]", "[image]")
+    return Panel(label, "" if text.rstrip(".") == "[pose]" else text, pictures)
 
 
 def answer_panel(prediction: Prediction, body: BodyModel) -> Panel:

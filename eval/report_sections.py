@@ -273,7 +273,7 @@ def world_section(sheets: "Sequence[tuple[Image.Image, str]]", lead: str = "") -
     """Contact sheets of the data that everything ran on."""
     lead = lead or "Everything here was made by the project itself: bodies, poses, clothes, rooms, descriptions."
     return Section(
-        "world", "The built-in world", [Pictures([Picture(i, c, 1040) for i, c in sheets], 420)], lead, "World"
+        "world", "The built-in world", [Pictures([Picture(i, c, 1040) for i, c in sheets], 700)], lead, "World"
     )
 
 

@@ -114,7 +114,9 @@ def figures_of(tables: Sequence[Table]) -> list[Figure]:
             values = {row.method: row.values.get(head.metric) for row in table.rows}
             ours = next((row.values.get(head.metric) for row in table.rows if row.kind == "ours"), None)
             baseline, chance = values.get(head.baseline), values.get(head.chance)
-            protocol = f"{table.protocol}; baseline: {head.baseline or 'none'}; chance: {head.chance or 'none'}"
+            protocol = f"{table.protocol}; baseline: {head.baseline or 'none'}"
+            if head.chance:
+                protocol += f"; chance: {'guessing' if head.chance == 'chance' else head.chance}"
             figures.append(Figure(head.task, head.metric, ours, baseline, chance, table.n, protocol))
     return figures
 

@@ -121,6 +121,12 @@ def test_ticks_are_round_numbers(low: float, high: float, ticks: list[float]) ->
     assert charts.nice_ticks(low, high, 3) == pytest.approx(ticks)
 
 
+def test_labels_of_ticks_differ_and_stay_short() -> None:
+    assert charts.tick_labels([5.995, 6.0, 6.005]) == ["5.995", "6.000", "6.005"]
+    assert charts.tick_labels([0, 100, 200]) == ["0", "100", "200"]
+    assert charts.tick_labels([0, 10_000, 20_000]) == ["0", "10k", "20k"]
+
+
 def test_smoothing_keeps_a_straight_line_and_does_not_lag() -> None:
     line = [2.0 * i for i in range(100)]
     assert charts.smoothed(line, 0.2) == pytest.approx(line)

@@ -36,6 +36,7 @@ class Encoding:
     num_image_tokens: int
     num_pose_tokens: int
     causal_poses: bool
+    causal_given: bool = field(default=False, kw_only=True)
     context_length: int | None
     prompt_fit: Literal["pad", "stretch", "crop"] | None = None
     """How support images become square; None: the model takes no keypoint prompts."""
@@ -111,7 +112,8 @@ class _Writing:
     """Text that is not yet tokenised, since words may span the template and what follows it; True: the template's."""
 
     def __post_init__(self) -> None:
-        self.row = RowWriter(self.rules.words, causal_poses=self.rules.causal_poses)
+        rules = self.rules
+        self.row = RowWriter(rules.words, causal_poses=rules.causal_poses, causal_given=rules.causal_given)
         turns, system = self.conversation.turns, self.conversation.system
         roles: tuple[Role, ...] = tuple(turn.role for turn in turns)
         frame = self.rules.template.frame(roles if self.train else (*roles, "assistant"), has_system=bool(system))

@@ -55,6 +55,7 @@ class LlmPoseProcessor(ProcessorMixin):
         vision: Sequence[PixelSpec] = (),
         pose_tokenizer: "PoseTokenizer | str | Path | None" = None,
         pose_attention: str = "mixed",
+        given_poses: str = "mixed",
         context_length: int | None = None,
         keypoint_prompts: bool = False,
     ) -> None:
@@ -69,6 +70,7 @@ class LlmPoseProcessor(ProcessorMixin):
             num_image_tokens=num_image_tokens,
             num_pose_tokens=num_pose_tokens,
             causal_poses=pose_attention == "causal",
+            causal_given=given_poses == "causal",
             context_length=context_length,
             prompt_fit=self.vision[0].fit if keypoint_prompts else None,
         )
@@ -97,6 +99,7 @@ class LlmPoseProcessor(ProcessorMixin):
             vision=[PixelSpec.of(encoder) for encoder in config.encoders()],
             pose_tokenizer=pose_tokenizer,
             pose_attention=config.pose_attention,
+            given_poses=config.given_poses,
             context_length=getattr(config.text_config, "max_position_embeddings", None),
             keypoint_prompts=config.keypoint_prompts is not None,
         )
@@ -287,6 +290,7 @@ class LlmPoseProcessor(ProcessorMixin):
             "num_image_tokens": self.num_image_tokens,
             "vision": [asdict(spec) for spec in self.vision],
             "pose_attention": "causal" if self.encoding.causal_poses else "mixed",
+            "given_poses": "causal" if self.encoding.causal_given else "mixed",
             "context_length": self.context_length,
             "keypoint_prompts": self.encoding.prompt_fit is not None,
         }

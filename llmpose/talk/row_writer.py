@@ -36,6 +36,8 @@ class RowWriter:
 
     words: Vocabulary
     causal_poses: bool = False
+    causal_given: bool = False
+    """Poses that are given are read causally, like words: as UniPose's released weights learned it."""
     token_ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     branch: list[int] = field(default_factory=list)
@@ -88,9 +90,10 @@ class RowWriter:
         self.given([self.words.pose_close_id])
 
     def _put_codes(self, codes: Sequence[int]) -> None:
-        self._blocks += 0 if self.causal_poses else 1
+        causal = self.causal_poses or self.causal_given
+        self._blocks += 0 if causal else 1
         ids = [self.words.code_to_id(code) for code in codes]
-        self._put(ids, block=0 if self.causal_poses else self._blocks)
+        self._put(ids, block=0 if causal else self._blocks)
 
     def answered_pose(self, codes: Sequence[int], *, is_last: bool) -> None:
         """A pose to be produced; `is_last` where nothing but the end follows."""

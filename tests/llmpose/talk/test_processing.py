@@ -126,6 +126,16 @@ def test_in_causal_mode_pose_tokens_are_words(processor: LlmPoseProcessor) -> No
     ]
 
 
+def test_given_poses_may_be_read_causally_while_a_produced_one_is_not(processor: LlmPoseProcessor) -> None:
+    conversation = Conversation().user("From ", A).assistant(B)
+    own = processor.encode(conversation).block
+    causal = made(given_poses="causal").encode(conversation).block
+    first = own == 1
+    assert int(first.sum()) == N
+    assert (causal[first] == 0).all()
+    assert ((causal > 0) == (own == 2)).all()
+
+
 @pytest.mark.parametrize("kind", ["bytes", "sentencepiece"])
 @pytest.mark.parametrize("template", [None, VICUNA, CHATML, NO_END, LISTS])
 def test_a_prompt_is_the_beginning_of_its_training_row(template: str | None, kind: str) -> None:

@@ -88,7 +88,7 @@ def build(recipe: Recipe) -> Job:
     )
     started = adapt(started, plan, recipe.lora, Path(recipe.run_dir))
     if PartialState().is_main_process:
-        kind = PartialState().device.type
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
         logger.info("attn=%s: %s", recipe.model.attn, describe_attention(started.bare.config.attn, kind))
     _check_eyes(started, mixture)
     train_data = Examples(mixture, started.processor)

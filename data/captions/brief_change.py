@@ -130,7 +130,9 @@ def _legs(a: Row, b: Row, posture: Posture, choose: Choose) -> list[Bit]:
     words = change_words()
     bits = []
     legs_a, legs_b = (Leg(a.leg_left), Leg(a.leg_right)), (Leg(b.leg_left), Leg(b.leg_right))
-    changed = [index for index in range(2) if legs_a[index] != legs_b[index]]
+    # elsewhere (kneeling, in a lunge) a foot off the ground is part of the posture
+    free = posture in (*LYING, Posture.ONE_LEG, Posture.SIT_FLOOR)
+    changed = [index for index in range(2) if free and legs_a[index] != legs_b[index]]
     if len(changed) == 2 and legs_b[0] is legs_b[1] and legs_b[0].name in words["legs"]:
         bits.append(Bit(90, choose(words["legs"][legs_b[0].name])))
         changed = []
@@ -143,7 +145,7 @@ def _legs(a: Row, b: Row, posture: Posture, choose: Choose) -> list[Bit]:
         bits.append(Bit(45 + 10 * abs(b.step), fill(choose(words["step"][abs(b.step)]), side)))
     elif (on_feet or posture is Posture.SIT) and a.width != b.width:
         bits.append(Bit(40 + 5 * abs(b.width), choose(words["width"][b.width])))
-    lifted = [index for index in range(2) if legs_b[index] and legs_a[index] != legs_b[index]]
+    lifted = [index for index in range(2) if free and legs_b[index] and legs_a[index] != legs_b[index]]
     return bits + _joint_changes(
         "knee",
         "{k}",
@@ -192,7 +194,7 @@ def _trunk(a: Row, b: Row, posture: Posture, choose: Choose) -> list[Bit]:
     if a.sway != b.sway:
         if b.sway:
             bits.append(Bit(50, fill(choose(words["sway"]), "left" if b.sway > 0 else "right")))
-        elif not b.lean:
+        elif not b.lean and Posture(a.posture) is posture:
             upright = max(upright, 44)
     if upright:
         bits.append(Bit(upright, choose(words["lean"][0])))

@@ -53,8 +53,7 @@ HOW_TO_GET = {
     "imagescript": f"images with poses, described by our own pipeline (llmpose data build imagescript); {_WORLD}",
     "imagediff": f"pairs of images, compared by our own pipeline (llmpose data build imagediff); {_WORLD}",
     "people": f"any images with poses (llmpose data prepare ...); {_WORLD}",
-    "mp100_1": "MP-100, split 1 (llmpose data prepare mp100 --option number=1); the built-in things have it too: llmpose "
-    "data objects",
+    "mp100_1": "MP-100, split 1 (llmpose data prepare mp100 --option number=1); or llmpose data objects makes its like",
     "3dpw": "3DPW's images and the 3dpw_test.npz of 4D-Humans: llmpose data prepare hmr --option file=3dpw_test.npz",
     "h36m": "Human3.6M's images and the h36m_val_p2.npz of 4D-Humans: llmpose data prepare hmr --option file=...",
 }

@@ -30,7 +30,7 @@ fi
 "$python" -c 'import venv, ensurepip' 2>/dev/null || stop "$python has no venv module; install it (Debian/Ubuntu: apt install python3-venv)"
 
 venv="${LLMPOSE_VENV:-.venv}"
-extras="train,smplx,dev"
+extras="train,raw,smplx,dev"
 stamp="$venv/.llmpose-ready"
 # What is installed depends on these; when none of them changed there is nothing to do.
 wanted="$("$python" -c 'import hashlib, sys; print(hashlib.sha256(b"".join(open(f, "rb").read() for f in sys.argv[1:])).hexdigest())' \

@@ -69,6 +69,10 @@ def evaluate(
     from llmpose.errors import BadUsage
 
     console = Console()
+    if "list" not in names:
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # a bar per file of weights would tear our own
     if "list" in names:
         list_benchmarks(console)
         return

@@ -177,7 +177,7 @@ def verdict(direction: Direction, plan: Ablation, runs: Mapping[str, Sequence[Ma
     agree = sum(gain > 0 for gain in gains)
     ours, other = (column.show(float(np.mean(values))) for values in zip(*pairs, strict=True))
     shown = f"{ours} against {other}"
-    if ours == other:
+    if ours == other and agree in (0, len(gains)):
         return f"No difference here: {claim}: {shown}."
     if len(gains) == 1:
         return f"{'The same way' if agree else 'The other way'} round in the one seed that was run: {claim}: {shown}."

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -34,6 +35,7 @@ from llmpose.errors import UserError
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
+    from transformers import PreTrainedModel
 
 PADDING = -1
 """The `sample` of a token that is not there."""
@@ -260,3 +262,8 @@ def describe_attention(requested: str, device_type: str) -> str:
     rows = choose_attention(requested, device_type, training=True)
     steps = choose_attention(requested, device_type, training=False)
     return f"training rows {rows}, decoding {steps}, vision encoders sdpa (torch's flash kernels where there are some)"
+
+
+def cache_word(language: PreTrainedModel) -> str:
+    """What a language model's forward calls its cache: `cache` from transformers 5.24 on, `past_key_values` before."""
+    return "cache" if "cache" in signature(language.base_model.forward).parameters else "past_key_values"

@@ -9,8 +9,8 @@ tokens comes with its layout (llmpose/model/layout.py), from which the attention
 Decoding with a cache keeps the layout of what is cached beside it; `out.layout` is the next call's `past`:
 
     cache = DynamicCache()
-    out = model(token_ids=prompt, **layout.tensors(), past_key_values=cache, return_logits=False)
-    out = model(token_ids=new, **new_layout.tensors(), past_key_values=cache, past=out.layout, return_logits=False)
+    out = model(token_ids=prompt, **layout.tensors(), cache=cache, return_logits=False)
+    out = model(token_ids=new, **new_layout.tensors(), cache=cache, past=out.layout, return_logits=False)
     logits = model.logits(out.hidden[:, -1])
 
 New tokens may be many per row (all queries of a pose at once), with padding (`sample` -1) in rows that have fewer; what
@@ -43,7 +43,7 @@ from transformers.utils.generic import ModelOutput
 from llmpose.errors import UserError
 from llmpose.model.batch import IGNORE
 from llmpose.model.config import LlmPoseConfig
-from llmpose.model.layout import Layout, attention_mask, choose_attention
+from llmpose.model.layout import Layout, attention_mask, cache_word, choose_attention
 from llmpose.model.loss import LossSums, cross_entropy_sums
 from llmpose.model.prompts import KeypointPrompts
 from llmpose.model.vision import Projector, Vision
@@ -62,7 +62,7 @@ class LlmPoseOutput(ModelOutput):
     """(B, T, V); None in training and with return_logits=False."""
     hidden: Tensor | None = None
     """(B, T, D) after the final norm; `model.logits` turns any part of it into logits."""
-    past_key_values: Cache | None = None
+    cache: Cache | None = None
     layout: Layout | None = None
     """Layout of everything seen so far: the next call's `past`."""
     sums: LossSums | None = None
@@ -274,7 +274,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
         pixels: Mapping[str, Tensor] | None = None,
         image_features: Tensor | None = None,
         prompts: Mapping[str, Tensor] | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         past: Layout | None = None,
         use_cache: bool | None = None,
         num_items_in_batch: Tensor | int | None = None,
@@ -295,7 +295,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             pixels: encoder name -> (N, 3, H, W) of all images of all rows in the order of their placeholders, or
             image_features: (N, P, C), what `encode_images` made of them.
             prompts: keypoint prompts (batch.prompt_table); their support images come last among the images.
-            past_key_values, past: a cache that keeps every key (DynamicCache(), StaticCache), and the layout of what
+            cache, past: a cache that keeps every key (DynamicCache(), StaticCache), and the layout of what
                 it holds. use_cache without a cache makes a DynamicCache.
             num_items_in_batch: labelled positions over all processes and accumulation steps; without it, of this call.
             return_logits: by default, logits are made where there are no labels.
@@ -309,10 +309,10 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
                 raise UserError("the row holds 0 tokens; there is nothing to read and nothing to answer")
             inputs_embeds = self.embed(token_ids, pixels, image_features, prompts)
         layout = self._layout(inputs_embeds, (sample, branch, block, position), attention_mask, past)
-        if past_key_values is None and use_cache:
-            past_key_values = DynamicCache()
-        hidden = self._decode(inputs_embeds, layout, past_key_values, past)
-        out = LlmPoseOutput(hidden=hidden, past_key_values=past_key_values)
+        if cache is None and use_cache:
+            cache = DynamicCache()
+        hidden = self._decode(inputs_embeds, layout, cache, past)
+        out = LlmPoseOutput(hidden=hidden, cache=cache)
         out.layout = layout if past is None else Layout.cat([past, layout])
         if labels is not None:
             out.sums = sums = self._sums(hidden, labels, task, len(tasks))
@@ -375,8 +375,8 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             inputs_embeds=embedded,
             attention_mask=masks,
             position_ids=layout.position,
-            past_key_values=cache,
             use_cache=cache is not None,
+            **{cache_word(self.language): cache},
         )
         return out.last_hidden_state
 

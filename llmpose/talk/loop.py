@@ -132,7 +132,7 @@ class Loop:
             token_ids=token_ids,
             **layout_now.tensors(),
             **(shown or {}),
-            past_key_values=self.cache,
+            cache=self.cache,
             past=self.past,
             return_logits=False,
         ).hidden
@@ -251,7 +251,7 @@ class Loop:
             out = self.model(
                 token_ids=token_ids,
                 **layout.tensors(),
-                past_key_values=self.cache,
+                cache=self.cache,
                 past=self.past.select(index),
                 return_logits=False,
             )

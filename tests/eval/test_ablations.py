@@ -73,9 +73,11 @@ def test_verdicts_say_what_the_numbers_say() -> None:
     assert said([10, 31], [20, 21]).startswith("Undecided")
     assert verdict(claim, plan, {"good one": [{}], "bad one": [{}]}).startswith("Not measured")
     upward = Direction("r_t2p_5", "good one", "bad one", "found more often")
-    assert verdict(upward, plan, {"good one": [{"r_t2p_5": 0.2}], "bad one": [{"r_t2p_5": 0.1}]}).startswith(
-        "Reproduced"
-    )
+    gained = {"good one": [{"r_t2p_5": 0.2}] * 2, "bad one": [{"r_t2p_5": 0.1}] * 2}
+    assert verdict(upward, plan, gained).startswith("Reproduced")
+    assert said([10], [20]).startswith("The same way round in the one seed")
+    assert said([20], [10]).startswith("The other way round in the one seed")
+    assert said([10, 10], [10, 10]).startswith("No difference here")
 
 
 def test_the_table_has_means_ranges_and_verdicts() -> None:

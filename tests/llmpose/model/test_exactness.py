@@ -142,7 +142,7 @@ def test_cached_decoding_equals_the_full_forward(family: str, attn: str, kind: s
     steps += [slice(i, i + 1) for i in range(block_at + NUM_POSE_TOKENS, length)]
     with torch.no_grad():
         for part in steps:
-            out = model(**cut(batch, part), past_key_values=cache, past=past, return_logits=True)
+            out = model(**cut(batch, part), cache=cache, past=past, return_logits=True)
             past = out.layout
             parts.append(out.logits)
     real = batch.sample >= 0
@@ -169,7 +169,7 @@ def test_rows_that_decode_at_different_speeds_keep_their_own_numbers():
     cache, past, outs = DynamicCache(), None, []
     with torch.no_grad():
         for i in range(3):
-            out = model(**{name: parts[i] for name, parts in columns.items()}, past_key_values=cache, past=past)
+            out = model(**{name: parts[i] for name, parts in columns.items()}, cache=cache, past=past)
             past = out.layout
             outs.append(out.logits)
     torch.testing.assert_close(outs[1][0, 0], alone[0][start])
@@ -182,7 +182,7 @@ def test_a_cache_that_forgets_keys_is_refused():
     model = tiny_model("gemma3", vision=False)
     cache = StaticCache(config=model.config.text_config, max_cache_len=32)
     with pytest.raises(ValueError, match="forgets keys"):
-        model(token_ids=torch.ones(1, 3, dtype=torch.int64), past_key_values=cache)
+        model(token_ids=torch.ones(1, 3, dtype=torch.int64), cache=cache)
 
 
 @pytest.mark.parametrize("how", ["repeated rows", "branches of one row"])
@@ -203,20 +203,20 @@ def test_continuations_of_a_cached_prefix_equal_separate_rows(how: str):
         rows.append({**both, "sample": zeros, "branch": zeros, "position": torch.arange(size)[None]})
     separate = [model(**row).logits[0, length:] for row in rows]
     with torch.no_grad():
-        first = model(**cut(rows[0], slice(0, length)), past_key_values=DynamicCache())
-        cache, past = first.past_key_values, first.layout
+        first = model(**cut(rows[0], slice(0, length)), cache=DynamicCache())
+        cache, past = first.cache, first.layout
         if how == "repeated rows":
             which = torch.zeros(3, dtype=torch.int64)
             cache.batch_select_indices(which)
             new = {key: torch.cat([row[key][:, length:] for row in rows]) for key in rows[0]}
-            logits = list(model(**new, past_key_values=cache, past=past.select(which)).logits)
+            logits = list(model(**new, cache=cache, past=past.select(which)).logits)
         else:
             new = {key: torch.cat([row[key][:, length:] for row in rows], dim=1) for key in rows[0]}
             sizes = [row["token_ids"].shape[1] - length for row in rows]
             new["branch"] = torch.cat([torch.full((1, n), i + 1) for i, n in enumerate(sizes)], dim=1)
             blocks = [torch.where(row["block"][:, length:] > 0, i + 5, 0) for i, row in enumerate(rows)]
             new["block"] = torch.cat(blocks, dim=1)
-            logits = list(model(**new, past_key_values=cache, past=past).logits[0].split(sizes))
+            logits = list(model(**new, cache=cache, past=past).logits[0].split(sizes))
     for mine, theirs in zip(logits, separate, strict=True):
         torch.testing.assert_close(mine, theirs)
 
@@ -270,7 +270,7 @@ def test_a_cache_without_the_layout_of_its_past_is_refused():
     model = tiny_model(vision=False)
     out = model(token_ids=torch.ones(1, 3, dtype=torch.int64), use_cache=True)
     with pytest.raises(ValueError, match="the cache holds 3 tokens"):
-        model(token_ids=torch.ones(1, 1, dtype=torch.int64), past_key_values=out.past_key_values)
+        model(token_ids=torch.ones(1, 1, dtype=torch.int64), cache=out.cache)
 
 
 def test_labels_are_not_shifted():

@@ -40,7 +40,7 @@ def test_a_pose_behind_a_cached_prefix_is_read_as_in_one_piece() -> None:
     for part in (slice(0, second), slice(second, None)):
         out = model(
             **{k: v[:, part] for k, v in row.items() if k != "labels"},
-            past_key_values=cache,
+            cache=cache,
             past=past,
             return_logits=True,
         )

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import DynamicCache, LlamaConfig, LlamaModel
 
+from llmpose.model.layout import cache_word
 from llmpose.talk.cache import DecodingCache
 
 
@@ -27,7 +28,7 @@ def read(model: LlamaModel, cache: Any, ids: torch.Tensor, start: int) -> torch.
     seen = torch.arange(total)[None, :] <= torch.arange(start, start + ids.shape[1])[:, None]
     mask = seen.expand(len(ids), 1, -1, -1)
     position = torch.arange(start, start + ids.shape[1]).expand(len(ids), -1)
-    out = model(input_ids=ids, past_key_values=cache, attention_mask=mask, position_ids=position, use_cache=True)
+    out = model(input_ids=ids, attention_mask=mask, position_ids=position, use_cache=True, **{cache_word(model): cache})
     return out.last_hidden_state
 
 

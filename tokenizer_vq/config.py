@@ -44,6 +44,8 @@ class PoseTokenizerConfig(PretrainedConfig):
     quantizer      "ema": one codebook of moving averages; "fsq": a fixed grid, no codebook to learn;
                    "residual": `num_residual` codebooks in turn, every code of each a token of its own.
     codebook_size  with "fsq", the product of fsq_levels; where those are empty, they are chosen for it.
+    own_codes      every place of a pose has a stretch of the codebook to itself, codebook_size / num_pose_tokens codes
+                   ("fsq" only): a code then says where it stands, and whoever reads it need not work that out.
     code_width     channels of one code; null is one per fsq level, else 256.
     part_tokens    tokens of each part ("parts" only); null divides num_pose_tokens by PART_SHARES.
     """
@@ -56,6 +58,7 @@ class PoseTokenizerConfig(PretrainedConfig):
         num_pose_tokens: int = 40,
         codebook_size: int = 2048,
         hidden_size: int = 256,
+        own_codes: bool = False,
         code_width: int | None = None,
         num_layers: int = 2,
         quantizer: Literal["ema", "fsq", "residual"] = "fsq",
@@ -69,10 +72,16 @@ class PoseTokenizerConfig(PretrainedConfig):
         part_tokens: dict[str, int] | None = None,
         **kwargs: Any,
     ) -> None:
+        if own_codes and (quantizer != "fsq" or codebook_size % num_pose_tokens):
+            raise ValueError(
+                f"own_codes divides a multiple of {num_pose_tokens} codes among the places of a grid (fsq); here are "
+                f"{codebook_size} codes, quantizer {quantizer!r}"
+            )
         if quantizer == "fsq":
-            fsq_levels = list(fsq_levels) or levels_for(codebook_size)
-            if math.prod(fsq_levels) != codebook_size:
-                raise ValueError(f"fsq_levels {fsq_levels} make {math.prod(fsq_levels)} codes, not {codebook_size}")
+            at_a_place = codebook_size // num_pose_tokens if own_codes else codebook_size
+            fsq_levels = list(fsq_levels) or levels_for(at_a_place)
+            if math.prod(fsq_levels) != at_a_place:
+                raise ValueError(f"fsq_levels {fsq_levels} make {math.prod(fsq_levels)} codes, not {at_a_place}")
         if part_tokens is not None and sum(part_tokens.values()) != num_pose_tokens:
             raise ValueError(f"part_tokens add up to {sum(part_tokens.values())}, num_pose_tokens is {num_pose_tokens}")
         if design == "parts" and num_joints != 22:
@@ -81,6 +90,7 @@ class PoseTokenizerConfig(PretrainedConfig):
         self.num_pose_tokens = num_pose_tokens
         self.codebook_size = codebook_size
         self.hidden_size = hidden_size
+        self.own_codes = own_codes
         self.code_width = code_width or (len(fsq_levels) if quantizer == "fsq" else 256)
         self.num_layers = num_layers
         self.quantizer = quantizer
@@ -93,6 +103,11 @@ class PoseTokenizerConfig(PretrainedConfig):
         self.rot6d_layout: Rot6dLayout = rot6d_layout
         self.part_tokens = part_tokens or (divide_tokens(num_pose_tokens) if design == "parts" else None)
         super().__init__(**kwargs)
+
+    @property
+    def codes_per_place(self) -> int:
+        """Codes that can stand at one place of a pose."""
+        return self.codebook_size // self.num_pose_tokens if self.own_codes else self.codebook_size
 
     @property
     def latent_length(self) -> int:

@@ -82,17 +82,25 @@ class ResidualQuantizer(Quantizer):
 
 
 class GridQuantizer(Quantizer):
-    """Finite scalar quantisation (Mentzer et al. 2023): each channel is rounded to one of a few levels."""
+    """Finite scalar quantisation (Mentzer et al. 2023): each channel is rounded to one of a few levels.
+
+    With `own_codes`, point g of the grid at place n is code n × codes_per_place + g.
+    """
 
     def make(self) -> nn.Module:
         return FSQ(levels=list(self.config.fsq_levels), dim=self.config.code_width)
 
     def forward(self, latents: Tensor) -> Quantized:
         values, codes = self.library(latents)
-        return Quantized(values, codes.long(), latents.new_zeros(()))
+        return Quantized(values, codes.long() + self._first(codes), latents.new_zeros(()))
 
     def values(self, codes: Tensor) -> Tensor:
-        return self.library.indices_to_codes(codes)
+        return self.library.indices_to_codes(codes % self.config.codes_per_place)
+
+    def _first(self, codes: Tensor) -> Tensor | int:
+        if not self.config.own_codes:
+            return 0
+        return torch.arange(codes.shape[-1], device=codes.device) * self.config.codes_per_place
 
 
 def _codebook_options(config: PoseTokenizerConfig) -> dict[str, Any]:

@@ -87,8 +87,6 @@ class LanguageModel:
     """linear: v = [v_a | v_b] W (UniPose §3.2); mlp2: two layers with a GELU, as LLaVA-1.5."""
     pose_attention: Literal["mixed", "causal"] = "mixed"
     """mixed: a pose in one step, attention both ways; causal: token by token (the ablation)."""
-    pose_slots: bool = False
-    """Given poses carry their places in the block (see LlmPoseConfig): for small models with few codes."""
     attn: str = "auto"
     """auto, eager, sdpa, flex_attention or flash_attention_2."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -160,7 +158,7 @@ def start(parts: LanguageModel, *, start_from: str | None, texts: Iterable[str],
     options: dict[str, Any] = {
         "num_pose_tokens": codec.config.num_pose_tokens,
         "pose_attention": parts.pose_attention,
-        "pose_slots": parts.pose_slots,
+        "own_codes": codec.config.own_codes,
         "attn": parts.attn,
     }
     if parts.llava is not None:

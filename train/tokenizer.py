@@ -34,6 +34,8 @@ class TokenizerModel:
     """Tokens of one pose."""
     codebook_size: int = 2048
     """Codes that a token can be."""
+    own_codes: bool = False
+    """Every place of a pose has codes of its own, codebook_size / num_pose_tokens of them (fsq)."""
     hidden_size: int = 256
     """Channels inside."""
     code_width: int | None = None

@@ -26,7 +26,7 @@ def assemble(
     projector: Literal["linear", "mlp2"] = "linear",
     num_pose_tokens: int = 80,
     pose_attention: Literal["mixed", "causal"] = "mixed",
-    pose_slots: bool = False,
+    own_codes: bool = False,
     attn: str = "auto",
     seed: int = 0,
 ) -> LlmPoseForConditionalGeneration:
@@ -36,7 +36,7 @@ def assemble(
         language: a decoder-only model with its head. It becomes part of the result; its tables grow to the vocabulary.
         vocabulary: of the tokenizer, pose words added.
         encoders: what the model sees with, and the weights of each (None: as initialised).
-        projector, num_pose_tokens, pose_attention, pose_slots, attn: see LlmPoseConfig.
+        projector, num_pose_tokens, pose_attention, own_codes, attn: see LlmPoseConfig.
         seed: of what is new.
     """
     with torch.random.fork_rng(devices=[]):
@@ -55,7 +55,7 @@ def assemble(
             num_pose_tokens=num_pose_tokens,
             codebook_size=vocabulary.codebook_size,
             pose_attention=pose_attention,
-            pose_slots=pose_slots,
+            own_codes=own_codes,
             attn=attn,
             **ids_of(vocabulary),
         )

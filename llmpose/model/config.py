@@ -113,10 +113,9 @@ class LlmPoseConfig(PreTrainedConfig):
     """`linear` is v = [v_a | v_b] W of UniPose §3.2; `mlp2` two layers with a GELU between, as LLaVA-1.5 has."""
     num_pose_tokens: int = 80
     codebook_size: int = 2048
+    own_codes: bool = False
+    """Every place of a pose chooses among its own codebook_size / num_pose_tokens codes (tokenizer_vq/config.py)."""
     pose_attention: Literal["mixed", "causal"] = "mixed"
-    pose_slots: bool = False
-    """A pose that is given says at each token which place of the block it is: the query of that place is added to it.
-    Small models, whose few codes mean another thing at every place, learn to read poses many times sooner."""
     """`mixed`: a pose comes out of its queries in one step, attention runs both ways inside it. `causal`: pose tokens
     one by one like words (UniPose's ablation)."""
     given_poses: Literal["mixed", "causal"] = "mixed"

@@ -211,11 +211,6 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             index = (is_query.cumsum(1) - 1).clamp(min=0) % self.config.num_pose_tokens
             queries = self.pose_queries(index).to(embedded.dtype)
             embedded = torch.where(is_query[..., None], queries, embedded)
-            if self.config.pose_slots and self.config.first_pose_id is not None:
-                code = token_ids - self.config.first_pose_id
-                is_pose = (code >= 0) & (code < self.config.codebook_size)
-                slot = (is_pose.cumsum(1) - 1).clamp(min=0) % self.config.num_pose_tokens
-                embedded = embedded + is_pose[..., None] * self.pose_queries(slot).to(embedded.dtype)
         features, support_features = self._features(pixels, image_features), None
         if prompts is not None and features is not None:
             num_shown = len(features) - int(prompts["support"].max()) - 1

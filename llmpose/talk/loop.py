@@ -164,7 +164,8 @@ class Loop:
                 self.rows[i].say(token_id, logprob)
                 self.check_room(self.rows[i])
         if poses:
-            logprobs = self._code_logprobs(self._of(self.hidden, poses))
+            places = [len(self.rows[i].codes) for i in poses]
+            logprobs = self._code_logprobs(self._of(self.hidden, poses), places)
             for i, code, logprob in self._chosen(logprobs, poses, self.settings.pose_temperature, 1.0):
                 self._say_code(self.rows[i], code, logprob)
         if self.teller is not None:
@@ -184,10 +185,14 @@ class Loop:
         alike = all(mask is masks[0] for mask in masks)
         return log_probabilities(self.model.logits(hidden), masks[0] if alike else torch.stack(masks))
 
-    def _code_logprobs(self, hidden: Tensor) -> Tensor:
-        """(..., codebook_size): in a pose there are pose tokens only."""
-        ids = self.words.pose_ids
-        return log_probabilities(self.model.logits(hidden)[..., ids.start : ids.stop], None)
+    def _code_logprobs(self, hidden: Tensor, places: list[int] | None = None) -> Tensor:
+        """(rows, [N,] codebook_size): in a pose there are pose tokens only; of one place each, or of all N in order."""
+        ids, allowed = self.words.pose_ids, None
+        if self.model.config.own_codes:
+            place = torch.arange(self.num_codes) if places is None else torch.tensor(places)
+            of_code = torch.arange(len(ids)) // (len(ids) // self.num_codes)
+            allowed = (place[:, None] == of_code).to(hidden.device)
+        return log_probabilities(self.model.logits(hidden)[..., ids.start : ids.stop], allowed)
 
     def _say_code(self, row: Row, code: int, logprob: float) -> None:
         row.codes.append((code, logprob))

@@ -36,7 +36,7 @@ def import_llava(
     more_encoders: Sequence[tuple[VisionEncoderSpec, Mapping[str, Tensor] | None]] = (),
     num_pose_tokens: int = 80,
     pose_attention: Literal["mixed", "causal"] = "mixed",
-    pose_slots: bool = False,
+    own_codes: bool = False,
     attn: str = "auto",
 ) -> LlmPoseForConditionalGeneration:
     """A model that sees and says what LLaVA does, until it is trained to know poses.
@@ -45,7 +45,7 @@ def import_llava(
         source: a folder in the hub's layout (llava-hf/...), or the loaded model.
         vocabulary: of LLaVA's tokenizer with our words added.
         more_encoders: encoders beside CLIP. What they see enters with weight zero, so nothing changes at first.
-        num_pose_tokens, pose_attention, pose_slots, attn: see LlmPoseConfig.
+        num_pose_tokens, pose_attention, own_codes, attn: see LlmPoseConfig.
     """
     llava: Any = load_llava(Path(source)) if isinstance(source, str | Path) else source
     body, config = llava.model, llava.config
@@ -61,7 +61,7 @@ def import_llava(
         projector="mlp2",
         num_pose_tokens=num_pose_tokens,
         pose_attention=pose_attention,
-        pose_slots=pose_slots,
+        own_codes=own_codes,
         attn=attn,
     )
     assert model.projector is not None

@@ -101,6 +101,14 @@ class PoseTokenizer(PreTrainedModel):
         with torch.autocast(codes.device.type, enabled=False):
             return self._rotations(self.quantizer.values(codes))
 
+    @torch.no_grad()
+    def code_vectors(self) -> Tensor | None:
+        """(codes_per_place, C): what each code stands for, at any place; None where a code alone stands for nothing."""
+        if self.config.quantizer == "residual":
+            return None
+        codes = torch.arange(self.config.codes_per_place, device=self.device)
+        return self.quantizer.values(codes[:, None])[:, 0]
+
     def _rotations(self, values: Tensor) -> Tensor:
         rotmat = rot6d_to_rotmat(self.decoder(values.float()), self.config.rot6d_layout)
         missing = 22 - self.config.num_joints

@@ -11,7 +11,7 @@ from either; vision encoders may join at any stage.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from accelerate import PartialState
@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Mistr
 
 from llmpose.errors import UserError
 from llmpose.model.adapters import add_adapter, base_of, is_adapter, load_model, save_adapter
-from llmpose.model.assemble import add_vision, assemble
+from llmpose.model.assemble import add_vision, assemble, init_codes
 from llmpose.model.config import VisionEncoderSpec
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from llmpose.model.weights.encoders import import_encoder
@@ -29,6 +29,9 @@ from llmpose.talk.processing import LlmPoseProcessor
 from llmpose.talk.vocabulary import Vocabulary, add_pose_words, train_tokenizer
 from train.recipe import at_least
 from train.stages import How, component_of
+
+if TYPE_CHECKING:
+    from tokenizer_vq import PoseTokenizer
 
 Encoders = list[tuple[VisionEncoderSpec, Mapping[str, Tensor] | None]]
 
@@ -153,7 +156,7 @@ def start(parts: LanguageModel, *, start_from: str | None, texts: Iterable[str],
     from tokenizer_vq import PoseTokenizer
 
     codec = PoseTokenizer.from_pretrained(model_folder(parts.pose_tokenizer)).eval()
-    language, tokenizer = new_language(parts, texts, seed)
+    language, tokenizer = new_language(parts, texts, seed, codec=codec)
     vocabulary = add_pose_words(tokenizer, codec.config.codebook_size)
     options: dict[str, Any] = {
         "num_pose_tokens": codec.config.num_pose_tokens,
@@ -190,8 +193,10 @@ def _continue(parts: LanguageModel, folder: Path, run_dir: Path, seed: int) -> S
     return started
 
 
-def new_language(parts: LanguageModel, texts: Iterable[str], seed: int) -> tuple[PreTrainedModel | None, Any]:
-    """Language model and tokenizer; LLaVA brings its own model."""
+def new_language(
+    parts: LanguageModel, texts: Iterable[str], seed: int, codec: "PoseTokenizer | None" = None
+) -> tuple[PreTrainedModel | None, Any]:
+    """Language model and tokenizer; LLaVA brings its own model. One from nothing knows the words of `codec` at once."""
     dtype = getattr(torch, parts.dtype)
     if parts.llava is not None:
         return None, AutoTokenizer.from_pretrained(model_folder(parts.llava))
@@ -200,6 +205,7 @@ def new_language(parts: LanguageModel, texts: Iterable[str], seed: int) -> tuple
         return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype), AutoTokenizer.from_pretrained(folder)
     new = parts.new
     tokenizer = train_tokenizer(texts, new.vocab_size)
+    vocabulary = add_pose_words(tokenizer, codec.config.codebook_size) if codec is not None else None
     config = _DECODERS[new.family](
         vocab_size=len(tokenizer),
         hidden_size=new.hidden_size,
@@ -215,7 +221,13 @@ def new_language(parts: LanguageModel, texts: Iterable[str], seed: int) -> tuple
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(config), tokenizer
+        language = AutoModelForCausalLM.from_config(config)
+    if vocabulary is not None and codec is not None and (vectors := codec.code_vectors()) is not None:
+        tables: list[Any] = [language.get_input_embeddings(), language.get_output_embeddings()]
+        for weight in {id(table.weight): table.weight for table in tables}.values():
+            rows = weight[vocabulary.pose_ids.start : vocabulary.pose_ids.stop]
+            init_codes(rows, vectors, config.initializer_range, torch.Generator().manual_seed(seed))
+    return language, tokenizer
 
 
 def new_encoders(parts: LanguageModel) -> Encoders:

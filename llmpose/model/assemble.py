@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from llmpose.talk.vocabulary import Vocabulary
 
 
+SMOOTH_REACH = 0.2
+"""How far a code's neighbourhood reaches, in diameters of the codebook."""
+
+
 def assemble(
     language: PreTrainedModel,
     vocabulary: "Vocabulary",
@@ -108,3 +112,19 @@ def init_rows(table: Tensor | nn.Parameter, first: int) -> None:
     old = table[:first].float()
     noise = torch.randn(len(table) - first, table.shape[1])
     table[first:] = (old.mean(0) + 0.1 * old.std(0) * noise.to(old.device)).to(table.dtype)
+
+
+@torch.no_grad()
+def init_codes(rows: Tensor, vectors: Tensor, std: float, generator: torch.Generator) -> None:
+    """Rows of pose tokens in a language model from nothing: codes with near vectors start near each other.
+
+    rows (N, D) are one or several stretches of the codebook, vectors (S, C) what its codes stand for. Each stretch is a
+    draw of a Gaussian process over the vectors, so what is learned of one code goes for its neighbours, too.
+    """
+    vectors = vectors.double().cpu()
+    distance = torch.cdist(vectors, vectors)
+    reach = SMOOTH_REACH * distance.max()
+    likeness = torch.exp(-(distance**2) / (2 * reach**2)) + 1e-4 * torch.eye(len(vectors))
+    root = torch.linalg.cholesky(likeness)
+    noise = torch.randn(len(rows) // len(vectors), len(vectors), rows.shape[1], generator=generator, dtype=root.dtype)
+    rows.copy_((std * root @ noise).flatten(0, 1))

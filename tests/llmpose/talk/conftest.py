@@ -65,6 +65,16 @@ def talker(tokenizer: PreTrainedTokenizerFast, pose_tokenizer: PoseTokenizer) ->
     return make
 
 
+@pytest.fixture(scope="session")
+def own_talker(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], Talker]:
+    """own_talker("mixed"): a model whose poses have codes of their own at each of their ten places."""
+    config = PoseTokenizerConfig(
+        num_pose_tokens=10, codebook_size=CODEBOOK_SIZE, own_codes=True, hidden_size=16, num_layers=1, fsq_levels=[6]
+    )
+    codec = PoseTokenizer(config).eval()
+    return lambda mode: _talker(tokenizer, codec, 0, mode, "llama", 512)
+
+
 def _talker(
     tokenizer: PreTrainedTokenizerFast, pose_tokenizer: PoseTokenizer, seed: int, mode: str, family: str, context: int
 ) -> Talker:
@@ -85,8 +95,9 @@ def _talker(
     config = LlmPoseConfig(
         text_config=text,
         vision=[VisionEncoderSpec.of("clip", clip)],
-        num_pose_tokens=NUM_POSE_TOKENS,
-        codebook_size=CODEBOOK_SIZE,
+        num_pose_tokens=pose_tokenizer.config.num_pose_tokens,
+        codebook_size=pose_tokenizer.config.codebook_size,
+        own_codes=pose_tokenizer.config.own_codes,
         pose_attention=mode,  # type: ignore[arg-type]
         first_pose_id=words.first_pose_id,
         pose_open_id=words.pose_open_id,

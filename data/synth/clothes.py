@@ -48,7 +48,7 @@ SKIN_COLORS: Mapping[str, Color] = {
 }  # fmt: skip
 
 HairStyle: TypeAlias = Literal["bald", "short", "long", "bun", "ponytail"]
-Pattern: TypeAlias = Literal["plain", "striped", "checked", "dotted", "two-tone"]
+Pattern: TypeAlias = Literal["plain", "striped", "checked", "dotted", "two-tone", "printed", "open"]
 
 _PATTERNS: dict[Pattern, int] = {
     "plain": shading.PLAIN_PATTERN,
@@ -56,13 +56,16 @@ _PATTERNS: dict[Pattern, int] = {
     "checked": shading.CHECKED,
     "dotted": shading.DOTTED,
     "two-tone": shading.TWO_TONE,
+    "printed": shading.PRINTED,
+    "open": shading.OPEN,
 }
 _TOPS: Mapping[str, tuple[float, float]] = {
     # name: where the sleeve ends (metres from the middle in the T-pose), chance
-    "tank top": (0.155, 0.14),
-    "t-shirt": (0.315, 0.38),
-    "shirt": (0.655, 0.16),
-    "sweater": (0.665, 0.22),
+    "tank top": (0.155, 0.12),
+    "t-shirt": (0.315, 0.32),
+    "shirt": (0.655, 0.12),
+    "sweater": (0.665, 0.14),
+    "jacket": (0.665, 0.20),
     "dress": (0.29, 0.10),
 }
 _BOTTOMS: Mapping[str, tuple[float, float]] = {
@@ -92,9 +95,13 @@ class Garment:
 
     @property
     def words(self) -> str:
-        """black jeans · red and white striped t-shirt."""
+        """black jeans · red and white striped t-shirt · open blue jacket over a white top."""
         if self.accent is None:
             return f"{self.color} {self.kind}"
+        if self.pattern == "open":
+            return f"open {self.color} {self.kind} over {_with_article(self.accent)} top"
+        if self.pattern == "printed":
+            return f"{self.color} {self.kind} with {_with_article(self.accent)} print"
         if self.pattern == "two-tone":
             return f"{self.color} and {self.accent} {self.kind}"
         return f"{self.color} and {self.accent} {self.pattern} {self.kind}"
@@ -197,8 +204,10 @@ def draw_outfit(rng: np.random.Generator) -> Outfit:
     top_color, top_rgb = _pick(rng, CLOTH_COLORS)
     pattern: Pattern = "plain"
     accent, accent_rgb = None, top_rgb
-    if rng.random() < 0.38:
-        pattern = rng.choice(["striped", "checked", "dotted", "two-tone"])
+    if top_kind == "jacket" or rng.random() < 0.75:
+        # What tells front from back at a glance is as common as on people: jackets stand open, shirts have prints.
+        names: list[Pattern] = ["striped", "checked", "dotted", "two-tone", "printed"]
+        pattern = "open" if top_kind == "jacket" else rng.choice(names, p=[0.14, 0.12, 0.12, 0.12, 0.5])
         accent, accent_rgb = _pick(rng, _contrasting(top_color))
     top = Garment(top_kind, top_color, pattern, accent)
 

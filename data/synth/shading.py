@@ -42,7 +42,7 @@ HAIRLINE, IS_LONG, PATTERN, PATTERN_SIZE, BELT, BEARD, BUTTONS, HAS_HAT = 32, 33
 MATERIAL_SIZE = 40
 """PLAIN and CLOTH use SKIN as their colour; CLOTH has TOP_ACCENT and the pattern too."""
 
-PLAIN_PATTERN, STRIPED, CHECKED, DOTTED, TWO_TONE = 0, 1, 2, 3, 4
+PLAIN_PATTERN, STRIPED, CHECKED, DOTTED, TWO_TONE, PRINTED, OPEN = 0, 1, 2, 3, 4, 5, 6
 
 # ---- surroundings: one row of numbers ------------------------------------------------------------------------------
 ROOM, OUTDOOR, STUDIO = 0, 1, 2
@@ -148,6 +148,11 @@ def _pattern(kind: float, size: float, x: Any, y: Any, z: Any) -> Any:
         return u * u + v * v < 0.08
     if kind == TWO_TONE:
         return (y < 0.04) | (np.abs(x) > 0.22)
+    if kind == PRINTED:  # on the chest
+        u, v = x / 0.085, (y - 0.07) / 0.075
+        return (z > 0.0) & (u * u + v * v < 1.0)
+    if kind == OPEN:  # what is worn below shows in front
+        return (z > 0.0) & (np.abs(x) < 0.045 + 0.10 * np.maximum(y, 0.0))
     return x > 1e9
 
 

@@ -86,6 +86,8 @@ def build_clip(recipe: ClipRecipe) -> Job:
     size = recipe.encoder
     if size.image[0] != size.image[1]:
         raise UserError(f"encoder.image is {size.image}; CLIP sees squares")
+    if size.stem:
+        raise UserError("encoder.stem: CLIP's eye is transformers' own, which cuts patches; leave it empty")
     vision = {
         "image_size": size.image[0],
         "patch_size": size.patch,

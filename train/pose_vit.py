@@ -7,18 +7,20 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import VitPoseBackboneConfig
+from transformers import PreTrainedConfig, VitPoseBackboneConfig
 
 from llmpose.body.model import BodyModel
 from llmpose.body.pose import geodesic_deg
 from llmpose.body.skeleton import load_skeleton
+from llmpose.errors import UserError
 from llmpose.model.config import VisionEncoderSpec
+from llmpose.model.conv_vit import ConvVitConfig
 from llmpose.model.pose_vit import PoseVit, PoseVitConfig, heatmap_loss
 from train.crops import CropReader, Crops, normalise
 from train.job import Job
 from train.poses import folders
 from train.tokenizer import TrainingOutput, align
-from train.vision import PoseVitLoss, PoseVitRecipe, as_it_is, crops_of, spread
+from train.vision import PoseVitLoss, PoseVitRecipe, VitSize, as_it_is, crops_of, spread
 
 
 class PoseVitTraining(nn.Module):
@@ -66,21 +68,19 @@ def _about_pelvis(joints: Tensor) -> Tensor:
 def build_pose_vit(recipe: PoseVitRecipe) -> Job:
     """Keypoints and rotations from crops."""
     size, skeleton = recipe.encoder, load_skeleton(recipe.skeleton)
-    config = VitPoseBackboneConfig(
-        image_size=size.image,
-        patch_size=[size.patch, size.patch],
-        hidden_size=size.hidden_size,
-        num_hidden_layers=size.num_layers,
-        num_attention_heads=size.num_heads,
-        layer_norm_eps=1e-6,
-    )
+    config = encoder_config(size)
     spec = VisionEncoderSpec.of("pose", config)
     train, tests, sources = crops_of(recipe, CropReader(spec, skeleton, margin=recipe.margin), ("image", "keypoints"))
     if recipe.start_from:
         vit = PoseVit.from_pretrained(Path(recipe.start_from) / "with_heads")
     else:
         vit = PoseVit(
-            PoseVitConfig(backbone_config=config, skeleton=skeleton.name, num_keypoints=skeleton.num_keypoints)
+            PoseVitConfig(
+                backbone_config=config,
+                skeleton=skeleton.name,
+                num_keypoints=skeleton.num_keypoints,
+                decoder_layers=recipe.decoder_layers,
+            )
         )
         poses = [source.records.filter(has=("pose_rotmat",)).poses() for source in train.sources]
         vit.start_from_mean(torch.from_numpy(np.concatenate(poses)[:20000]))
@@ -95,6 +95,32 @@ def build_pose_vit(recipe: PoseVitRecipe) -> Job:
         count=lambda batch: len(batch["pixels"]),
         sources=folders(sources),
     )
+
+
+def encoder_config(size: VitSize) -> PreTrainedConfig:
+    """A ViT of patches, or one that begins with convolutions."""
+    if not size.stem:
+        return VitPoseBackboneConfig(
+            image_size=size.image,
+            patch_size=[size.patch, size.patch],
+            hidden_size=size.hidden_size,
+            num_hidden_layers=size.num_layers,
+            num_attention_heads=size.num_heads,
+            layer_norm_eps=1e-6,
+        )
+    config = ConvVitConfig(
+        image_size=size.image[0],
+        stem_widths=size.stem,
+        hidden_size=size.hidden_size,
+        num_hidden_layers=size.num_layers,
+        num_attention_heads=size.num_heads,
+    )
+    if size.image[0] != size.image[1] or size.image[0] % config.patch_size or config.patch_size != size.patch:
+        raise UserError(
+            f"encoder: {len(size.stem)} widths in stem make patches of {config.patch_size} on a square picture of a "
+            f"multiple of that; the recipe says image {size.image}, patch {size.patch}"
+        )
+    return config
 
 
 def evaluate_pose_vit(model: PoseVitTraining, tests: Sequence[Crops], most: int) -> dict[str, float]:

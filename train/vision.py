@@ -32,6 +32,9 @@ class VitSize:
     """Depth."""
     num_heads: int = 12
     """Attention heads."""
+    stem: list[int] = field(default_factory=list)
+    """Channels of convolutions that come before the transformer, each halving the map, instead of patches (pose ViT
+    only; llmpose/model/conv_vit.py): [24, 32, 64] for patches of 16. Learns from fewer pictures."""
 
 
 @dataclass(kw_only=True)
@@ -70,6 +73,8 @@ class PoseVitRecipe(VisionRecipe):
     """Keypoints of records with another skeleton are not used."""
     loss: PoseVitLoss = field(default_factory=PoseVitLoss)
     """What is learned."""
+    decoder_layers: int = 2
+    """Of the head that reads rotations; 0: one hidden layer over all cells, for small pictures."""
     body: BodyFile = field(default_factory=BodyFile)
     """The body that turns rotations into joints."""
 

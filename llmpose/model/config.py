@@ -9,6 +9,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+import llmpose.model.conv_vit  # noqa: F401 (makes its model known to transformers' Auto classes)
 from llmpose.errors import UserError
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -51,13 +52,13 @@ class VisionEncoderSpec:
     def of(name: str, given: PreTrainedConfig | dict[str, Any], **fields: Any) -> "VisionEncoderSpec":
         """Read sizes off a configuration of transformers (CLIP, SigLIP, DINOv2/v3, ViTPose, ConvNeXt and their kin)."""
         config: Any = given if isinstance(given, PreTrainedConfig) else _encoder_config(given)
-        height, width = _pair(fields.pop("image_size", None) or getattr(config, "image_size", 224))
+        height, width = pair(fields.pop("image_size", None) or getattr(config, "image_size", 224))
         if config.model_type.startswith("convnext"):
             stride, channels = 32, config.hidden_sizes[-1]
             grid = (height // stride, height // stride)
         else:
             backbone = getattr(config, "backbone_config", None) or config
-            patch_h, patch_w = _pair(backbone.patch_size)
+            patch_h, patch_w = pair(backbone.patch_size)
             assert patch_h == patch_w, "patches are square"
             grid, channels = (height // patch_h, height // patch_w), backbone.hidden_size
         if config.model_type.startswith(("clip", "siglip")):
@@ -93,7 +94,7 @@ def _encoder_config(values: dict[str, Any]) -> PreTrainedConfig:
     return CONFIG_MAPPING[model_type](**{key: value for key, value in values.items() if key != "model_type"})
 
 
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+def pair(size: int | Sequence[int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 

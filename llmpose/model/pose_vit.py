@@ -1,8 +1,8 @@
 """A pose ViT learns to see people: 2D keypoints as heatmaps, and 22 rotations with the root in the viewer's frame.
 
 UniPose takes its second encoder from such a model (TokenHMR's ViT, §3.2 "Visual Processor"): features that know where
-joints are. Here the encoder is transformers' `VitPoseBackbone`; the heads exist to teach it, and are a baseline of
-their own for pose estimation.
+joints are. Here the encoder is transformers' `VitPoseBackbone`, or for small worlds our `ConvVit`; the heads exist to
+teach it, and are a baseline of their own for pose estimation.
 
 Shape letters: B images, P cells, C width, K keypoints, S sub-cells of a heatmap.
 """
@@ -19,6 +19,8 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.utils.generic import ModelOutput
 
 from llmpose.body.pose import rot6d_to_rotmat, rotmat_to_rot6d
+from llmpose.model.config import pair
+from llmpose.model.conv_vit import ConvVit, ConvVitConfig
 
 NUM_JOINTS = 22
 
@@ -38,7 +40,8 @@ class PoseVitConfig(PreTrainedConfig):
     heatmap_scale: int = 4
     """Heatmap cells per side of a feature cell."""
     decoder_layers: int = 2
-    """Layers in which the joints' queries look at the picture and at each other."""
+    """Layers in which the joints' queries look at the picture and at each other; 0: all cells together, through one
+    hidden layer, which learns sooner where cells are few."""
 
 
 @dataclass
@@ -55,6 +58,37 @@ class PoseVitOutput(ModelOutput):
     """(B, P, C)."""
 
 
+class JointQueries(nn.Module):
+    """(B, P, C) to (B, 22, 6): one query for each joint."""
+
+    def __init__(self, width: int, heads: int, layers: int) -> None:
+        super().__init__()
+        self.queries = nn.Embedding(NUM_JOINTS, width)
+        layer = nn.TransformerDecoderLayer(
+            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.decoder = nn.TransformerDecoder(layer, layers, norm=nn.LayerNorm(width))
+        self.rot6d = nn.Linear(width, 6)
+
+    def forward(self, features: Tensor) -> Tensor:
+        queries = self.queries.weight.expand(len(features), -1, -1)
+        return self.rot6d(self.decoder(queries, features))
+
+
+class AllCells(nn.Sequential):
+    """(B, P, C) to (B, 22, 6): every cell made narrow, all side by side, one hidden layer."""
+
+    def __init__(self, width: int, cells: int, narrow: int = 32, hidden: int = 512) -> None:
+        super().__init__(
+            nn.Linear(width, narrow),
+            nn.Flatten(),
+            nn.Linear(narrow * cells, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, NUM_JOINTS * 6),
+            nn.Unflatten(1, (NUM_JOINTS, 6)),
+        )
+
+
 class PoseVit(PreTrainedModel):
     """Encoder, heatmaps, rotations."""
 
@@ -68,17 +102,15 @@ class PoseVit(PreTrainedModel):
     def __init__(self, config: PoseVitConfig) -> None:
         super().__init__(config)
         inner: Any = config.backbone_config
-        self.backbone = VitPoseBackbone(inner)
-        patch = inner.patch_size if isinstance(inner.patch_size, int) else inner.patch_size[0]
-        self.grid = (inner.image_size[0] // patch, inner.image_size[1] // patch)
+        self.backbone = ConvVit(inner) if isinstance(inner, ConvVitConfig) else VitPoseBackbone(inner)
+        (height, width_px), (patch, _) = pair(inner.image_size), pair(inner.patch_size)
+        self.grid = (height // patch, width_px // patch)
         width, heads = inner.hidden_size, inner.num_attention_heads
         self.heatmap = nn.Linear(width, config.num_keypoints * config.heatmap_scale**2)
-        self.joint_queries = nn.Embedding(NUM_JOINTS, width)
-        layer = nn.TransformerDecoderLayer(
-            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.decoder = nn.TransformerDecoder(layer, config.decoder_layers, norm=nn.LayerNorm(width))
-        self.rot6d = nn.Linear(width, 6)
+        if config.decoder_layers:
+            self.rotations: nn.Module = JointQueries(width, heads, config.decoder_layers)
+        else:
+            self.rotations = AllCells(width, self.grid[0] * self.grid[1])
         self.mean_rot6d: Tensor
         self.register_buffer("mean_rot6d", torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(NUM_JOINTS, 1))
         self.post_init()
@@ -90,9 +122,9 @@ class PoseVit(PreTrainedModel):
 
     def forward(self, pixels: Tensor, **_: Any) -> PoseVitOutput:
         """pixels (B, 3, H, W) as the encoder wants them."""
-        features = self.backbone(pixels).feature_maps[-1]
-        queries = self.joint_queries(torch.arange(NUM_JOINTS, device=pixels.device)).expand(len(pixels), -1, -1)
-        rot6d = self.rot6d(self.decoder(queries, features)) + self.mean_rot6d
+        seen: Any = self.backbone(pixels)
+        features = seen.last_hidden_state if isinstance(self.backbone, ConvVit) else seen.feature_maps[-1]
+        rot6d = self.rotations(features) + self.mean_rot6d
         scale, (rows, columns) = self.config.heatmap_scale, self.grid
         heat = self.heatmap(features).unflatten(2, (self.config.num_keypoints, scale, scale))
         heat = heat.unflatten(1, (rows, columns)).permute(0, 3, 1, 4, 2, 5).flatten(2, 3).flatten(3, 4)

@@ -10,6 +10,7 @@ Shape letters: N images, C channels of all encoders together, P cells of the fir
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,10 @@ class VisionEncoder(nn.Module):
             config.vision_use_head = False  # type: ignore[attr-defined]
         self.is_backbone = config.model_type.endswith("_backbone")
         self.model: PreTrainedModel = (AutoBackbone if self.is_backbone else AutoModel).from_config(config)
+
+    def train(self, mode: bool = True) -> Self:
+        """A frozen encoder sees in training as it will see afterwards: no dropout, no statistics of the batch."""
+        return super().train(mode and any(parameter.requires_grad for parameter in self.parameters()))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, C, h, w). Leading tokens that are no patch (class, registers) are left out."""

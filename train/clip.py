@@ -13,7 +13,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPVisionModel, PreTrainedToken
 from llmpose.errors import UserError
 from llmpose.model.config import CLIP_MEAN, CLIP_STD, VisionEncoderSpec
 from llmpose.talk.vocabulary import train_tokenizer
-from train.crops import CropReader, Crops, normalise
+from train.crops import CropReader, Crops, normalise, sentences
 from train.job import Draw, Job
 from train.noise import uniform
 from train.poses import PoseSource, folders
@@ -126,7 +126,7 @@ def build_clip(recipe: ClipRecipe) -> Job:
 
 
 def _text_tokenizer(sources: Sequence[PoseSource], vocab_size: int) -> PreTrainedTokenizerFast:
-    texts = [text for source in sources for texts in source.records.column("texts") for text in texts or ()]
+    texts = [text for source in sources for record in source.records for text in sentences(record)]
     return train_tokenizer(texts, vocab_size)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from data.crops import person_square
 from data.record import Record
 from data.tasks.base import CROP_WINDOW
+from data.tasks.referring import clothes_phrase
 from llmpose.body.pose import Pose
 from llmpose.body.skeleton import Skeleton
 from llmpose.errors import UserError
@@ -56,6 +57,12 @@ class Crop:
     texts: tuple[str, ...]
 
 
+def sentences(record: Record) -> tuple[str, ...]:
+    """What a picture of a person is said to show: clothes, where a record knows them, then each of its texts."""
+    worn = clothes_phrase(record.attributes.get("clothes") or {})
+    return tuple(f"In {worn}. {text}" if worn else text for text in record.texts)
+
+
 class CropReader:
     """Records to crops of one size."""
 
@@ -76,7 +83,7 @@ class CropReader:
         if self.skeleton and record.keypoints is not None and record.skeleton == self.skeleton.name:
             keypoints[:, :2] = square.to_crop(record.keypoints[:, :2], size) / size
             keypoints[:, 2] = record.keypoints[:, 2]
-        return Crop(np.asarray(square.cut(image, size)), keypoints, record.pose_rotmat, record.id, tuple(record.texts))
+        return Crop(np.asarray(square.cut(image, size)), keypoints, record.pose_rotmat, record.id, sentences(record))
 
 
 class Crops:

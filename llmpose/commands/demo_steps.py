@@ -63,7 +63,7 @@ def records(demo: Demo) -> None:
     from data.inspect import draw_sheet, open_set
     from data.prepare import prepare
 
-    for source, root, name in (("amass", "poses", "amass"), ("moyo", "moyo", "moyo"), ("hmr", ".", "people")):
+    for source, root, name in (("amass", "poses", "amass"), ("moyo", "moyo", "moyo"), ("coco", ".", "people")):
         prepare(source, demo.path("world", root), demo.path("data", name), overwrite=True)
     demo.path("sheets").mkdir(exist_ok=True)
     draw_sheet(open_set(demo.path("data", "people"), split="test"), demo.path("sheets", "people.png"), seed=demo.seed)

@@ -102,6 +102,12 @@ class PoseTokenizer(PreTrainedModel):
             return self._rotations(self.quantizer.values(codes))
 
     @torch.no_grad()
+    def decode_vectors(self, values: Tensor) -> Tensor:
+        """(B, num_pose_tokens, C) as `code_vectors` has them, or anything between those -> (B, 22, 3, 3)."""
+        with torch.autocast(values.device.type, enabled=False):
+            return self._rotations(values)
+
+    @torch.no_grad()
     def code_vectors(self) -> Tensor | None:
         """(codes_per_place, C): what each code stands for, at any place; None where a code alone stands for nothing."""
         if self.config.quantizer == "residual":

@@ -174,6 +174,8 @@ def start(parts: LanguageModel, *, start_from: str | None, texts: Iterable[str],
         model = assemble(
             language, vocabulary, encoders=new_encoders(parts), projector=parts.projector, seed=seed, **options
         )
+        if parts.language is None:
+            place_codes(model, codec, seed)
     model = cast(Any, model).to(getattr(torch, parts.dtype))
     return Started(model, LlmPoseProcessor.for_model(model.config, tokenizer, codec), None)
 
@@ -205,7 +207,8 @@ def new_language(
         return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype), AutoTokenizer.from_pretrained(folder)
     new = parts.new
     tokenizer = train_tokenizer(texts, new.vocab_size)
-    vocabulary = add_pose_words(tokenizer, codec.config.codebook_size) if codec is not None else None
+    if codec is not None:
+        add_pose_words(tokenizer, codec.config.codebook_size)
     config = _DECODERS[new.family](
         vocab_size=len(tokenizer),
         hidden_size=new.hidden_size,
@@ -221,13 +224,22 @@ def new_language(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        language = AutoModelForCausalLM.from_config(config)
-    if vocabulary is not None and codec is not None and (vectors := codec.code_vectors()) is not None:
-        tables: list[Any] = [language.get_input_embeddings(), language.get_output_embeddings()]
-        for weight in {id(table.weight): table.weight for table in tables}.values():
-            rows = weight[vocabulary.pose_ids.start : vocabulary.pose_ids.stop]
-            init_codes(rows, vectors, config.initializer_range, torch.Generator().manual_seed(seed))
-    return language, tokenizer
+        return AutoModelForCausalLM.from_config(config), tokenizer
+
+
+@torch.no_grad()
+def place_codes(model: LlmPoseForConditionalGeneration, codec: "PoseTokenizer", seed: int) -> None:
+    """Pose words of a language model from nothing begin where their meaning puts them, and queries at their places."""
+    vectors, first = codec.code_vectors(), model.config.first_pose_id
+    if vectors is None or first is None:
+        return
+    std = float(cast(Any, model.config.text_config).initializer_range)
+    tables: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+    for weight in {id(table.weight): table.weight for table in tables}.values():
+        rows = weight[first : first + model.config.codebook_size]
+        places = init_codes(rows, vectors, std, torch.Generator().manual_seed(seed))
+        if model.pose_queries is not None and len(places) == model.config.num_pose_tokens:
+            model.pose_queries.weight.copy_(places)
 
 
 def new_encoders(parts: LanguageModel) -> Encoders:

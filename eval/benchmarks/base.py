@@ -72,6 +72,8 @@ class Bench:
     """At most so many records of each test set, spread evenly."""
     batch_size: int = 32
     seed: int = 0
+    refine_poses: bool = False
+    """Poses are decoded from the mean of their codes (Decoding.refine_poses), not from the likeliest ones."""
     templates: TemplateChoice = "train"
     """Whether questions are worded as in training, or as the model never saw them."""
     max_new_tokens: int = 160
@@ -150,7 +152,18 @@ class Bench:
         """Greedy, as the papers decode; `grammar` "pose" makes every answer of a pose task hold exactly one pose."""
         from llmpose.talk.decoding import Decoding
 
-        return Decoding(max_new_tokens=self.max_new_tokens, grammar=grammar, batch_size=self.batch_size, seed=self.seed)
+        return Decoding(
+            max_new_tokens=self.max_new_tokens,
+            grammar=grammar,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            refine_poses=self.refine_poses and grammar == "pose",
+        )
+
+    @property
+    def pose_protocol(self) -> str:
+        """How a table says which pose is measured."""
+        return "poses from the mean of their codes" if self.refine_poses else "poses from their likeliest codes"
 
     def answers(
         self, task: str, questions: Sequence[Question], *, grammar: str, about: Mapping[str, Any]

@@ -41,7 +41,8 @@ class PoseEditing(Benchmark):
             _COLUMNS,
             [*rows, *papers.POSE_EDITING],
             protocol=f"{scores.protocol.about}; mean shape for both; error of the produced pose to pose B; FID: pose "
-            f"features of this run's retrieval model, poses B against produced ones; {test.protocol}",
+            f"features of this run's retrieval model, poses B against produced ones; {bench.pose_protocol}; "
+            f"{test.protocol}",
             n=len(test),
             data=test.data_name,
             paper_data="PoseFix",

@@ -50,7 +50,8 @@ class PoseEstimation(Benchmark):
                 *trivial_rows(bench, test, scores),
                 *papers.POSE_ESTIMATION[published],
             ],
-            protocol=f"{scores.protocol.about}; {shape}; the person's box is the true one; {test.protocol}",
+            protocol=f"{scores.protocol.about}; {shape}; the person's box is the true one; "
+            f"{bench.pose_protocol}; {test.protocol}",
             n=len(test),
             data=test.data_name,
             paper_data=published,

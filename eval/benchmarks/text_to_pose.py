@@ -44,7 +44,7 @@ class TextToPose(Benchmark):
             protocol=f"{scores.protocol.about}; mean shape for both; prompt: the first caption, one pose each. "
             "T2P and P2T: produced poses and their prompts rank each other over the whole test set, by this run's "
             "retrieval model (UniPose took PoseScript's); FID: its pose features, true against produced; "
-            f"{test.protocol}",
+            f"{bench.pose_protocol}; {test.protocol}",
             n=len(test),
             data=test.data_name,
             paper_data="PoseScript",

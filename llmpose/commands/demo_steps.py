@@ -184,6 +184,7 @@ def bench_of(demo: Demo) -> "Bench":
         limit=TEST_QUESTIONS[demo.preset],
         batch_size=64,
         seed=demo.seed,
+        refine_poses=True,
         data_name="the built-in world",
         method="the demo's model",
     )

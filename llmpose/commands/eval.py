@@ -49,6 +49,9 @@ def evaluate(
         int | None, typer.Option(help="At most so many records of each test set.", show_default=False)
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Questions answered at a time.")] = 32,
+    refine_poses: Annotated[
+        bool, typer.Option("--refine-poses", help="Decode poses from the mean of their codes: smaller errors.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of draws: pools, baselines, wordings.")] = 0,
     held_out: Annotated[bool, typer.Option("--held-out", help="Word the questions as never in training.")] = False,
     set_: Annotated[
@@ -96,6 +99,7 @@ def evaluate(
         tokenizer_dir=tokenizer,
         limit=limit,
         batch_size=batch_size,
+        refine_poses=refine_poses,
         seed=seed,
         templates="held_out" if held_out else "train",
         device=device,

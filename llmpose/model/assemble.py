@@ -115,16 +115,20 @@ def init_rows(table: Tensor | nn.Parameter, first: int) -> None:
 
 
 @torch.no_grad()
-def init_codes(rows: Tensor, vectors: Tensor, std: float, generator: torch.Generator) -> None:
-    """Rows of pose tokens in a language model from nothing: codes with near vectors start near each other.
+def init_codes(rows: Tensor, vectors: Tensor, std: float, generator: torch.Generator) -> Tensor:
+    """Rows of pose tokens in a language model from nothing: codes start near each other as what they stand for.
 
-    rows (N, D) are one or several stretches of the codebook, vectors (S, C) what its codes stand for. Each stretch is a
-    draw of a Gaussian process over the vectors, so what is learned of one code goes for its neighbours, too.
+    rows (N, D) are one or several stretches of the codebook, vectors (S, C) what the codes of each stand for. A row is
+    the sum of a vector of its stretch and a draw of a Gaussian process over the codes, so what is learned of one code
+    goes for its neighbours, and the place in the body is easy to see. Returns the stretches' own vectors (N / S, D).
     """
     vectors = vectors.double().cpu()
     distance = torch.cdist(vectors, vectors)
     reach = SMOOTH_REACH * distance.max()
     likeness = torch.exp(-(distance**2) / (2 * reach**2)) + 1e-4 * torch.eye(len(vectors))
     root = torch.linalg.cholesky(likeness)
-    noise = torch.randn(len(rows) // len(vectors), len(vectors), rows.shape[1], generator=generator, dtype=root.dtype)
-    rows.copy_((std * root @ noise).flatten(0, 1))
+    stretches, width = len(rows) // len(vectors), rows.shape[1]
+    noise = torch.randn(stretches, len(vectors), width, generator=generator, dtype=root.dtype)
+    places = torch.randn(stretches, width, generator=generator, dtype=root.dtype)
+    rows.copy_((std * 0.5**0.5 * (root @ noise + places[:, None])).flatten(0, 1))
+    return (std * places).to(rows.dtype)

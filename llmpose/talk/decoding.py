@@ -9,6 +9,8 @@ from llmpose.talk.conversation import Part
 from llmpose.talk.patterns import Pattern
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from llmpose.body.pose import Pose
 
 FinishReason = Literal["end", "length", "context", "stopped"]
@@ -37,6 +39,9 @@ class Decoding:
     """A beam's log-probability is divided by its number of words to this power."""
     pose_temperature: float = 0.0
     """Of pose tokens. 0 takes the likeliest pose."""
+    refine_poses: bool = False
+    """Poses that come out in one step are decoded from the mean of what each place's codes stand for, weighted by their
+    probabilities: smaller errors where the model is unsure, nothing else changes. The codes stay as they were said."""
     seed: int | None = None
     """For drawing. A row's draws depend on the seed and on its own prompt, not on its neighbours."""
     batch_size: int = 32
@@ -64,6 +69,8 @@ class Decoding:
                 raise UserError(f"decoding: {name} is {getattr(self, name)!r}; it must be {wanted}")
         if self.num_beams > 1 and self.temperature > 0:
             raise UserError("decoding: beams look for the likeliest answer; use num_beams=1 with a temperature")
+        if self.refine_poses and self.pose_temperature > 0:
+            raise UserError("decoding: a refined pose is the mean of all, a drawn one is one of them; choose either")
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,8 @@ class Answer:
     """The words alone."""
     poses: "list[Pose]" = field(default_factory=list)
     codes: list[tuple[int, ...]] = field(default_factory=list)
+    code_vectors: "list[Tensor]" = field(default_factory=list)
+    """For each pose (N, C), where poses are refined."""
     confidence: float = 1.0
     """Geometric mean of the probabilities of all words."""
     pose_confidences: list[float] = field(default_factory=list)

@@ -101,7 +101,11 @@ def _with_poses(processor: LlmPoseProcessor, answers: list[Answer]) -> list[Answ
     codes = [code for answer in answers for code in answer.codes]
     if not codes or not processor.has_pose_tokenizer:
         return answers
-    poses = iter(processor.decode_poses(torch.tensor(codes)))
+    vectors = [one for answer in answers for one in answer.code_vectors]
+    if len(vectors) == len(codes):
+        poses = iter(processor.refine_poses(torch.stack(vectors)))
+    else:
+        poses = iter(processor.decode_poses(torch.tensor(codes)))
     for answer in answers:
         answer.poses = [next(poses) for _ in answer.codes]
         own = iter(answer.poses)

@@ -36,6 +36,7 @@ class Loop:
         self.device = model.device
         self.words = processor.vocabulary
         self.num_codes = processor.num_pose_tokens
+        self.means = processor.mean_table() if settings.refine_poses and processor.has_pose_tokenizer else None
         self.causal = processor.encoding.causal_poses
         self.rows: list[Row] = []
         self.done: list[Row] = []
@@ -239,8 +240,11 @@ class Loop:
             if temperature > 0:
                 chance = torch.tensor([[self.rows[i].draw() for _ in range(self.num_codes)] for i in where])
             choice = choose(logprobs, temperature=temperature, chance=chance)
-            for i, codes, code_logprobs in zip(where, choice.ids.tolist(), choice.logprobs.tolist(), strict=True):
-                self.rows[i].pose(tuple(codes), tuple(code_logprobs))
+            means = None if self.means is None else (logprobs.exp() @ self.means.to(logprobs)).cpu()
+            for row, (i, codes, likely) in enumerate(
+                zip(where, choice.ids.tolist(), choice.logprobs.tolist(), strict=True)
+            ):
+                self.rows[i].pose(tuple(codes), tuple(likely), None if means is None else means[row])
             self._go_on(where, hidden[:, -1])
         self.ahead = None
 

@@ -158,6 +158,24 @@ class LlmPoseProcessor(ProcessorMixin):
         rotmat = self.pose_tokenizer.decode(codes.to(self.pose_tokenizer.device)).cpu() if len(codes) else codes
         return [Pose(rotmat=one) for one in rotmat]
 
+    @torch.no_grad()
+    def refine_poses(self, vectors: Tensor) -> "list[Pose]":
+        """(B, num_pose_tokens, C), means of `mean_table`'s rows, to one pose each."""
+        from llmpose.body.pose import Pose
+
+        rotmat = self.pose_tokenizer.decode_vectors(vectors.to(self.pose_tokenizer.device)).cpu()
+        return [Pose(rotmat=one) for one in rotmat]
+
+    def mean_table(self) -> Tensor:
+        """(codebook_size, C): what every pose code stands for."""
+        vectors = self.pose_tokenizer.code_vectors()
+        if vectors is None:
+            raise UserError(
+                "decoding: refine_poses needs codes that each stand for something; with a residual codebook they do "
+                "only together"
+            )
+        return vectors.repeat(self.pose_tokenizer.config.codebook_size // len(vectors), 1)
+
     # -- conversations ----------------------------------------------------------------------------------------------
 
     def encode(self, conversation: Conversation, *, train: bool = True) -> Example:

@@ -38,6 +38,8 @@ class Posed:
     codes: tuple[int, ...]
     logprobs: tuple[float, ...]
     open_logprob: float
+    vectors: Tensor | None = None
+    """(N, C): the mean of what each place's codes stand for, where poses are refined."""
 
 
 @dataclass
@@ -93,10 +95,10 @@ class Row:
         self.feed = [(token_id, 0)]
         self.settle()
 
-    def pose(self, codes: tuple[int, ...], logprobs: tuple[float, ...]) -> None:
+    def pose(self, codes: tuple[int, ...], logprobs: tuple[float, ...], vectors: Tensor | None = None) -> None:
         """The pose that <p> announced."""
         assert self.opened is not None
-        self.said.append(Posed(codes, logprobs, self.opened))
+        self.said.append(Posed(codes, logprobs, self.opened, vectors))
         self.opened = None
         self.settle()
 
@@ -184,6 +186,7 @@ def finished_answer(processor: "LlmPoseProcessor", row: Row) -> Answer:
         parts=tuple(parts),
         text="".join(part.text for part in parts if isinstance(part, TextPart)),
         codes=[said.codes for said in posed],
+        code_vectors=[said.vectors for said in posed if said.vectors is not None],
         confidence=_geometric_mean(logprobs),
         pose_confidences=[_geometric_mean(list(said.logprobs)) for said in posed],
         points=points,

@@ -27,9 +27,11 @@ def test_rows_of_near_codes_begin_near_each_other() -> None:
     values = torch.linspace(-1, 1, 8)
     vectors = torch.cartesian_prod(values, values)
     rows = torch.zeros(3 * 64, 256)
-    init_codes(rows, vectors, 0.02, torch.Generator().manual_seed(0))
+    places = init_codes(rows, vectors, 0.02, torch.Generator().manual_seed(0))
     assert rows.std().item() == pytest.approx(0.02, rel=0.1)
-    unit = torch.nn.functional.normalize(rows, dim=1).view(3, 64, 256)
+    of_place = rows.view(3, 64, 256).mean(1)
+    assert torch.cosine_similarity(of_place, places).min() > 0.85, "rows of one place have its vector in common"
+    unit = torch.nn.functional.normalize(rows.view(3, 64, 256) - places[:, None] * 0.5**0.5, dim=2)
     alike = unit @ unit.mT
     distance = torch.cdist(vectors, vectors)
     near, far = alike[:, distance < 0.3], alike[:, distance > 2]

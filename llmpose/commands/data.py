@@ -90,6 +90,34 @@ def inspect(
 
 
 @data_app.command()
+def merge(
+    sets: Annotated[list[str], typer.Argument(metavar="NAME=FOLDER...", help="Record sets, and what to call each.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; it appears when everything is done.")],
+    overwrite: Annotated[bool, typer.Option(help="Replace a record set that is already there.")] = False,
+) -> None:
+    """Make one record set of several. Their names become the records' source; images stay where they are.
+
+    Example: llmpose data merge h36m=records/h36m mpii=records/mpii_fits --out records/poseest
+    """
+    from data.merge import merge as run
+    from data.rejects import Rejects
+    from llmpose.errors import BadUsage
+
+    folders: dict[str, Path] = {}
+    for word in sets:
+        name, equals, folder = word.partition("=")
+        if not equals or not name or not folder or name in folders:
+            raise BadUsage(f"{word!r}: expected NAME=FOLDER, each name once, like h36m=records/h36m")
+        folders[name] = Path(folder)
+    rejects = Rejects()
+    with _counter("merging") as count:
+        written = run(folders, out, rejects=rejects, overwrite=overwrite, progress=count)
+    splits = ", ".join(f"{name} {number:,}" for name, number in written.manifest["splits"].items())
+    typer.echo(f"{out}: {len(written):,} records ({splits})")
+    typer.echo(rejects.summary())
+
+
+@data_app.command()
 def sources(
     name: Annotated[str | None, typer.Argument(help="One source, to see what its folder must hold.")] = None,
 ) -> None:

@@ -9,7 +9,7 @@ from importlib import import_module
 
 import typer
 
-_FILES = ("demo", "chat", "body", "data", "train", "eval", "keypoints")
+_FILES = ("demo", "chat", "web", "body", "data", "train", "eval", "keypoints")
 
 GROUPS: list[Callable[[typer.Typer], None]] = [
     import_module(f"llmpose.commands.{name}").register

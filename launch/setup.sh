@@ -8,6 +8,7 @@
 #   LLMPOSE_PYTHON   the Python to use (3.11 or newer); found by itself otherwise
 #   LLMPOSE_VENV     where the virtual environment goes; default .venv in the checkout
 #   LLMPOSE_TORCH    a pip requirement for torch, e.g. "torch==2.11.0"; chosen to fit the machine otherwise
+#   LLMPOSE_TORCH_INDEX   address of a package index to take torch from, e.g. one with builds for CPUs only
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -34,7 +35,7 @@ extras="train,raw,smplx,dev"
 stamp="$venv/.llmpose-ready"
 # What is installed depends on these; when none of them changed there is nothing to do.
 wanted="$("$python" -c 'import hashlib, sys; print(hashlib.sha256(b"".join(open(f, "rb").read() for f in sys.argv[1:])).hexdigest())' \
-    pyproject.toml launch/setup.sh) $("$python" -V) $extras ${LLMPOSE_TORCH:-}"
+    pyproject.toml launch/setup.sh) $("$python" -V) $extras ${LLMPOSE_TORCH:-} ${LLMPOSE_TORCH_INDEX:-}"
 
 if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
     # --- room on the disk: about 3 GB for the CPU build, 9 GB with CUDA ---------------------------------------------
@@ -42,10 +43,15 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
     if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU; then has_gpu=yes; fi
     need_mib=4000
     [ "$has_gpu" = yes ] && need_mib=12000
+    roomy_mib=12000
     mkdir -p "$(dirname "$venv")"
     free_mib=$(df -Pm "$(dirname "$venv")" | awk 'NR == 2 {print $4}')
     if [ "$free_mib" -lt "$need_mib" ]; then
         [ -x "$venv/bin/python" ] || stop "only $free_mib MiB are free here, $need_mib are needed; free some space or set LLMPOSE_VENV to a folder on another disk"
+    fi
+
+    if [ "$has_gpu" = no ] && [ "$(uname -s)" = Linux ] && [ -z "${LLMPOSE_TORCH_INDEX:-}" ] && [ "$free_mib" -lt "$roomy_mib" ]; then
+        say "$free_mib MiB are free; where torch comes with CUDA (most Linux builds) it takes 9 GB: set LLMPOSE_TORCH_INDEX to an index with CPU builds to spare them"
     fi
 
     [ -x "$venv/bin/python" ] || { say "creating $venv with $("$python" -V)"; "$python" -m venv "$venv" || stop "could not create $venv"; }
@@ -61,19 +67,22 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
     : >"$log"
 
     # --- torch first, so that nothing else picks a build for us ------------------------------------------------------
+    # Which build pip finds is the machine's affair: its index, its mirrors, its folders of wheels. We name no index of our
+    # own, because a mirror, a proxy or a closed network would be passed by. The usual index has only builds with CUDA for
+    # Linux; they run without a GPU and cost disk. LLMPOSE_TORCH_INDEX spares that. The version that the project is tested
+    # with comes first: a machine that holds a CPU build of just that version gets it.
     if ! "$venv/bin/python" -c 'import torch' 2>/dev/null || [ -n "${LLMPOSE_TORCH:-}" ]; then
+        from=()
+        [ -n "${LLMPOSE_TORCH_INDEX:-}" ] && from=(--index-url "$LLMPOSE_TORCH_INDEX")
         if [ -n "${LLMPOSE_TORCH:-}" ]; then
             say "installing ${LLMPOSE_TORCH} (as told)"
-            pip install "$LLMPOSE_TORCH" || failed "could not install ${LLMPOSE_TORCH}"
-        elif [ "$has_gpu" = yes ] || [ "$(uname -s)" = Darwin ]; then
+            pip install ${from[@]+"${from[@]}"} "$LLMPOSE_TORCH" || failed "could not install ${LLMPOSE_TORCH}"
+        elif [ "$has_gpu" = yes ] || [ "$(uname -s)" = Darwin ] || [ "${#from[@]}" -gt 0 ]; then
             say "installing torch"
-            pip install 'torch>=2.9' || failed "could not install torch"
+            pip install ${from[@]+"${from[@]}"} 'torch>=2.9' || failed "could not install torch"
         else
-            # No NVIDIA GPU: a build without CUDA spares several gigabytes. First the CPU builds' own index, then the
-            # version the project is tested with, as the configured index has it.
-            say "installing torch without CUDA"
-            pip install --retries 0 --timeout 15 --index-url https://download.pytorch.org/whl/cpu 'torch>=2.9' ||
-                { : >"$log"; pip install 'torch==2.13.0'; } || { : >"$log"; pip install 'torch>=2.9'; } || failed "could not install torch"
+            say "installing torch"
+            pip install 'torch==2.13.0' || { : >"$log"; pip install 'torch>=2.9'; } || failed "could not install torch"
         fi
     fi
     say "installing llmpose and what it needs"

@@ -45,11 +45,7 @@ class PoseEstimation(Benchmark):
             self.name,
             self.title,
             _COLUMNS,
-            [
-                scores.row(bench.method, "ours", poses),
-                *trivial_rows(bench, test, scores),
-                *papers.POSE_ESTIMATION[published],
-            ],
+            [*rows, *papers.POSE_ESTIMATION[published]],
             protocol=f"{scores.protocol.about}; {shape}; the person's box is the true one; "
             f"{bench.pose_protocol}; {test.protocol}",
             n=len(test),

@@ -55,7 +55,8 @@ HOW_TO_GET = {
     "people": f"any images with poses (llmpose data prepare ...); {_WORLD}",
     "mp100_1": "MP-100, split 1 (llmpose data prepare mp100 --option number=1); or llmpose data objects makes its like",
     "3dpw": "3DPW's images and the 3dpw_test.npz of 4D-Humans: llmpose data prepare hmr --option file=3dpw_test.npz",
-    "h36m": "Human3.6M's images and the h36m_val_p2.npz of 4D-Humans: llmpose data prepare hmr --option file=...",
+    "h36m": "Human3.6M's images and the h36m_val_p2.npz of 4D-Humans: llmpose data prepare hmr --option "
+    "file=h36m_val_p2.npz --option called=test",
 }
 
 

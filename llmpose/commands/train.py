@@ -20,7 +20,11 @@ On several GPUs (or processes), the same words after a launcher:
 
 [bold]accelerate launch --config_file launch/accelerate/zero2.yaml --num_processes 8 -m train.run RECIPE.yaml[/]
 
-See also: --fields (every key with its meaning), --show (the whole recipe as it would run).
+Look before you train: every key with its meaning, and the whole recipe as it would run:
+
+[bold]llmpose train --fields language[/]
+
+[bold]llmpose train launch/recipes/unipose/2_align.tiny.yaml optim.lr=1e-3 --show[/]
 """
 
 
@@ -65,14 +69,13 @@ def train(
 
 def _print_fields(kind: str) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.markup import escape
 
     from train.layers import describe_fields
     from train.recipe import recipe_class
 
-    table = Table("key", "type", "default", "meaning", box=None, pad_edge=False)
+    console = Console(highlight=False)
     for key, type_, default, meaning in describe_fields(recipe_class(kind)):
-        table.add_row(
-            f"[bold]{key}[/]", type_.replace("[", "\\["), default.replace("[", "\\["), meaning.replace("[", "\\[")
-        )
-    Console().print(table)
+        # A line for the key and its words below: a table would cut the keys off on a narrow terminal.
+        console.print(f"[bold]{escape(key)}[/] = {escape(default) or repr('')}  [dim]{escape(type_)}[/]", soft_wrap=True)
+        console.print(f"    {escape(meaning)}", soft_wrap=True)

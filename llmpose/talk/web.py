@@ -76,7 +76,7 @@ def show(answer: "ChatAnswer", picture: ImagePart | None, folder: Path, *, befor
     from llmpose.talk.images import read_image
 
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [clean(answer.text).strip()]
+    lines = [answer.text.strip()]
     shown = Shown("")
     if answer.points and picture is not None:
         path = _free(folder, "keypoints", ".png")
@@ -97,6 +97,11 @@ def show(answer: "ChatAnswer", picture: ImagePart | None, folder: Path, *, befor
         lines.append(NOTES[answer.finish_reason])
     shown.text = "\n".join(line for line in lines if line) or "(no words)"
     return shown
+
+
+def letters(text: str) -> str:
+    """Text for a place that reads HTML: what looks like markup stands there as it was written, and loads nothing."""
+    return html.escape(clean(text))
 
 
 def marked(image: Image.Image, points_norm: Sequence[tuple[float, float]]) -> Image.Image:
@@ -138,12 +143,12 @@ def page(model: "LlmPose", folder: Path, *, title: str) -> Any:
         try:
             shown = turn(chat["session"], text, uploads, chat["folder"])
         except UserError as error:
-            raise gr.Error(html.escape(" ".join(str(error).split())), print_exception=False) from None
+            raise gr.Error(letters(" ".join(str(error).split())), print_exception=False) from None
         said = [{"path": str(path)} for path in uploads if path.suffix.lower() in IMAGE_SUFFIXES]
         names = [f"[{path.name}]" for path in uploads if path.suffix.lower() in POSE_SUFFIXES]
-        asked = [{"role": "user", "content": item} for item in [*said, " ".join([*names, clean(text)])]]
+        asked = [{"role": "user", "content": item} for item in [*said, letters(" ".join([*names, text]))]]
         pictures = [{"path": str(path)} for path in shown.pictures]
-        answered = [{"role": "assistant", "content": item} for item in [shown.text, *pictures]]
+        answered = [{"role": "assistant", "content": item} for item in [letters(shown.text), *pictures]]
         taken = [*(files or []), *map(str, shown.downloads)]
         mesh = gr.skip() if shown.mesh is None else str(shown.mesh)
         return None, chat, [*history, *asked, *answered], taken or None, mesh
@@ -157,7 +162,12 @@ def page(model: "LlmPose", folder: Path, *, title: str) -> Any:
         with gr.Row():
             with gr.Column(scale=3):
                 history = gr.Chatbot(
-                    label=title, height="70vh", render_markdown=False, sanitize_html=True, feedback_options=None
+                    label=title,
+                    height="70vh",
+                    render_markdown=False,
+                    sanitize_html=True,
+                    feedback_options=None,
+                    buttons=["copy"],  # the default has a button that sends the chat to a hub
                 )
                 box = gr.MultimodalTextbox(
                     placeholder="The person is kneeling on the left knee.",
@@ -166,7 +176,7 @@ def page(model: "LlmPose", folder: Path, *, title: str) -> Any:
                     sources=["upload"],
                     show_label=False,
                 )
-                again = gr.Button("Begin anew")
+                again = gr.Button("Begin anew", size="sm", scale=0)
             with gr.Column(scale=2):
                 mesh = gr.Model3D(label="the last pose", interactive=False, height=380, clear_color=(1, 1, 1, 1))
                 files = gr.File(label="poses and meshes of this chat", file_count="multiple", interactive=False)
@@ -174,6 +184,7 @@ def page(model: "LlmPose", folder: Path, *, title: str) -> Any:
         box.submit(
             say, [box, chat, history, files], [box, chat, history, files, mesh], api_visibility="private", concurrency_limit=1
         )
+        history.clear(anew, None, [box, chat, history, files, mesh], api_visibility="private")
         again.click(anew, None, [box, chat, history, files, mesh], api_visibility="private")
     return blocks
 

@@ -16,7 +16,7 @@ from llmpose.errors import MissingExtra, UserError
 from llmpose.talk.chat import ChatAnswer, LlmPose
 from llmpose.talk.conversation import ImagePart, PosePart, TextPart
 from llmpose.talk.decoding import Point
-from llmpose.talk.web import marked, page, question, show, turn
+from llmpose.talk.web import letters, marked, page, question, show, turn
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +69,14 @@ def test_a_turn_that_fails_leaves_the_chat_as_it_was(model: LlmPose, tmp_path: P
     assert session.conversation.turns == ()
 
 
-def test_an_answer_is_cleaned(tmp_path: Path) -> None:
-    answer = ChatAnswer((), "\x1b[31mred\u202e", finish_reason="length")
-    assert show(answer, None, tmp_path).text == "[31mred\n(cut off: the answer reached its longest length)"
+def test_what_looks_like_markup_is_shown_as_letters() -> None:
+    said = letters("<img src=//x onerror=alert(1)> \x1b[31mred\u202e")
+    assert said == "&lt;img src=//x onerror=alert(1)&gt; [31mred"
+
+
+def test_a_cut_answer_says_so(tmp_path: Path) -> None:
+    shown = show(ChatAnswer((), "The person", finish_reason="length"), None, tmp_path)
+    assert shown.text == "The person\n(cut off: the answer reached its longest length)"
 
 
 def test_keypoints_are_drawn_where_the_answer_says(tmp_path: Path) -> None:

@@ -12,7 +12,12 @@ OURS = Path("tests/test_words.py")
 FORBIDDEN = {
     "a path of somebody's machine": r"(?<![\w.~-])/(?:work|home/\w+|root|Users/\w+)/",
     # Split, so that this file does not find itself.
-    "a package registry's host": r"(?:pypi\.or" + r"g|pythonhosted\.or" + r"g|download\.pytorch\.or" + r"g|anaconda\.or" + r"g|npmjs\.or" + r"g)",
+    "a package registry's host": r"(?:pypi\.or"
+    + r"g|pythonhosted\.or"
+    + r"g|download\.pytorch\.or"
+    + r"g|anaconda\.or"
+    + r"g|npmjs\.or"
+    + r"g)",
     "notes to oneself": r"(?i)\b(?:this session|(?:last|previous) session|sub-?agent|work" + r"tree|fixme|xxx)\b",
 }
 

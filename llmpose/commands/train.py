@@ -77,5 +77,7 @@ def _print_fields(kind: str) -> None:
     console = Console(highlight=False)
     for key, type_, default, meaning in describe_fields(recipe_class(kind)):
         # A line for the key and its words below: a table would cut the keys off on a narrow terminal.
-        console.print(f"[bold]{escape(key)}[/] = {escape(default) or repr('')}  [dim]{escape(type_)}[/]", soft_wrap=True)
+        console.print(
+            f"[bold]{escape(key)}[/] = {escape(default) or repr('')}  [dim]{escape(type_)}[/]", soft_wrap=True
+        )
         console.print(f"    {escape(meaning)}", soft_wrap=True)

@@ -17,7 +17,7 @@ from PIL import Image
 from llmpose.errors import MissingExtra, UserError
 from llmpose.talk.attach import place
 from llmpose.talk.chat import POSE_SUFFIXES, part_from_path
-from llmpose.talk.conversation import ImagePart, Part, PosePart, TextPart
+from llmpose.talk.conversation import ImagePart, Part, TextPart
 from llmpose.talk.figure import clean
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _free(folder: Path, stem: str, suffix: str) -> Path:
 def needs_gradio() -> Any:
     """The gradio module, or one line that says how to get it."""
     try:
-        import gradio
+        import gradio  # pyright: ignore[reportMissingImports]  (an extra that few install)
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise  # gradio is there, but something of its own is not
@@ -182,7 +182,11 @@ def page(model: "LlmPose", folder: Path, *, title: str) -> Any:
                 files = gr.File(label="poses and meshes of this chat", file_count="multiple", interactive=False)
         # One answer at a time: all tabs share one model.
         box.submit(
-            say, [box, chat, history, files], [box, chat, history, files, mesh], api_visibility="private", concurrency_limit=1
+            say,
+            [box, chat, history, files],
+            [box, chat, history, files, mesh],
+            api_visibility="private",
+            concurrency_limit=1,
         )
         history.clear(anew, None, [box, chat, history, files, mesh], api_visibility="private")
         again.click(anew, None, [box, chat, history, files, mesh], api_visibility="private")

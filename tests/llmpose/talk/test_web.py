@@ -54,12 +54,14 @@ def test_a_turn_gives_words_a_picture_a_pose_and_a_mesh(model: LlmPose, tmp_path
     session = model.session()
     first = turn(session, "Stand.", [], tmp_path)
     second = turn(session, "Now bend the knees.", [], tmp_path)
-    assert "[pose 1, sure to" in first.text and "[pose 2, sure to" in second.text
+    assert "[pose 1, sure to" in first.text
+    assert "[pose 2, sure to" in second.text
     assert [path.name for path in second.downloads] == ["pose_2.npz", "pose_2.glb"]
     assert Image.open(second.pictures[0]).size == (384, 384)
     wanted = model.processor.decode_poses(torch.tensor([BENT.codes]))[0]
     assert torch.allclose(Pose.load(second.downloads[0]).rotmat.squeeze(), wanted.rotmat, atol=1e-4)
-    assert second.mesh is not None and second.mesh.read_bytes().startswith(b"glTF")
+    assert second.mesh is not None
+    assert second.mesh.read_bytes().startswith(b"glTF")
 
 
 def test_a_turn_that_fails_leaves_the_chat_as_it_was(model: LlmPose, tmp_path: Path) -> None:
@@ -106,5 +108,6 @@ def test_the_page_shows_letters_not_markup(model: LlmPose, tmp_path: Path) -> No
     pytest.importorskip("gradio", reason="needs the extra: pip install 'llmpose[web]'")
     blocks = page(model, tmp_path, title="t")
     chatbot = next(part for part in blocks.config["components"] if part["type"] == "chatbot")
-    assert chatbot["props"]["render_markdown"] is False and chatbot["props"]["sanitize_html"] is True
+    assert chatbot["props"]["render_markdown"] is False
+    assert chatbot["props"]["sanitize_html"] is True
     assert all(entry["api_visibility"] == "private" for entry in blocks.config["dependencies"])

@@ -353,7 +353,8 @@ def test_what_is_marked_runs(block: Block, workplace: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("wrong", ["llmpose chatt --model x", "llmpose eval text_to_pos --data d", "frobnicate now",
     "llmpose train launch/recipes/unipose/2_align.tiny.yaml optim.rl=1", "bash launch/unipose_9.sh",
     "llmpose data prepare amass --root a --out b --option subset=CMU", "pip install -e '.[trian]'",
-    "SIZES=tiny GPUS=0 bash launch/unipose_2.sh", "GPUS=0 SIZE=tiny bash launch/unipose_2.sh batch.mikro=1"])  # fmt: skip
+    "SIZES=tiny GPUS=0 bash launch/unipose_2.sh", "GPUS=0 SIZE=tiny bash launch/unipose_2.sh batch.mikro=1",
+])  # fmt: skip
 def test_a_wrong_command_is_found(wrong: str, written: Path) -> None:
     with pytest.raises(Exception):  # noqa: B017  (each parser has its own)
         check(wrong, written)

@@ -174,6 +174,12 @@ def test_a_truncated_npz_is_one_line(tmp_path: Path, read: Read) -> None:
 # ---- Human3.6M ------------------------------------------------------------------------------------------------------
 
 
+def test_an_evaluation_file_may_be_called_test_whatever_its_name(tmp_path: Path, read: Read) -> None:
+    np.savez(tmp_path / "h36m_val_p2.npz", **hmr_arrays(1))
+    assert [record.split for record in read("hmr", tmp_path)] == ["val"]
+    assert [record.split for record in read("hmr", tmp_path, "test", called="test")] == ["test"]
+
+
 def spin_arrays(names: list[str], num_points: int = 24) -> dict[str, Any]:
     rng = np.random.default_rng(2)
     count = len(names)

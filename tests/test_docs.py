@@ -84,7 +84,7 @@ def inline_commands(path: Path) -> Iterator[Command]:
         fenced ^= line.startswith("```")
         for code in [] if fenced else re.findall(r"`([^`]+)`", line):
             words = code.split()
-            if words[0] in OURS and " -" in code and "…" not in code:
+            if words[0] in OURS and "…" not in code and re.search(r" -|\.yaml|\.sh|\w=", code):
                 yield Command(path.name, number, code)
 
 

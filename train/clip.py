@@ -128,8 +128,8 @@ def build_clip(recipe: ClipRecipe) -> Job:
 def _text_tokenizer(sources: Sequence[PoseSource], vocab_size: int) -> PreTrainedTokenizerFast:
     texts = [text for source in sources for record in source.records for text in sentences(record)]
     tokenizer = train_tokenizer(texts, vocab_size)
-    # transformers' CLIP reads a sentence's summary at its end mark, but takes id 2 for an old mistake of its own and then
-    # reads at the highest id of the sentence instead: some word in the middle. So the end mark is the last word of all.
+    # transformers' CLIP reads a sentence's summary at its end mark, but takes an end mark of id 2 for an old mistake of
+    # its own, and then reads at the sentence's highest id: some word in the middle. So the end mark is the last word.
     tokenizer.add_special_tokens({"eos_token": "<end>"})
     return tokenizer
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from people import write_people
 from PIL import Image
-from transformers import CLIPVisionModel, VitPoseBackbone
+from transformers import AutoTokenizer, CLIPModel, CLIPVisionModel, VitPoseBackbone
 
 from data.crops import Square, person_square
 from llmpose.body.pose import Pose
@@ -156,5 +156,10 @@ def test_a_clip_trains_and_becomes_an_encoder(people: Path, tmp_path: Path):
     words = [*recipe_words("vision_clip", people, tmp_path, 3), "noise.flip_share=0", "vocab_size=300"]
     result = run(load_recipe([], words))
     assert isinstance(CLIPVisionModel.from_pretrained(result.model), CLIPVisionModel)
+    clip, tokenizer = (kind.from_pretrained(result.model / "with_text") for kind in (CLIPModel, AutoTokenizer))
+    high, *others = (len(tokenizer) - 2, 40, 41)
+    sentences = (torch.tensor([[tokenizer.bos_token_id, high, word, tokenizer.eos_token_id]]) for word in others)
+    one, other = (clip.get_text_features(ids).pooler_output for ids in sentences)
+    assert not torch.allclose(one, other, atol=1e-6), "the summary knows the last word, whatever came before"
     with pytest.raises(UserError, match="CLIP sees squares"):
         run(load_recipe([], [*words, "encoder.image=[32,24]", f"run_dir={tmp_path / 'other'}"]))

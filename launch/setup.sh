@@ -69,8 +69,8 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
     # --- torch first, so that nothing else picks a build for us ------------------------------------------------------
     # Which build pip finds is the machine's affair: its index, its mirrors, its folders of wheels. We name no index of our
     # own, because a mirror, a proxy or a closed network would be passed by. The usual index has only builds with CUDA for
-    # Linux; they run without a GPU and cost disk. LLMPOSE_TORCH_INDEX spares that. The version that the project is tested
-    # with comes first: a machine that holds a CPU build of just that version gets it.
+    # Linux; they run without a GPU and cost gigabytes. uv knows where builds for CPUs are; where it cannot go there, the
+    # version that the project is tested with comes first: a machine that holds a CPU build of just that one gets it.
     if ! "$venv/bin/python" -c 'import torch' 2>/dev/null || [ -n "${LLMPOSE_TORCH:-}" ]; then
         from=()
         [ -n "${LLMPOSE_TORCH_INDEX:-}" ] && from=(--index-url "$LLMPOSE_TORCH_INDEX")
@@ -81,8 +81,12 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
             say "installing torch"
             pip install ${from[@]+"${from[@]}"} 'torch>=2.9' || failed "could not install torch"
         else
-            say "installing torch"
-            pip install 'torch==2.13.0' || { : >"$log"; pip install 'torch>=2.9'; } || failed "could not install torch"
+            say "installing torch without CUDA"
+            cpu_build() {
+                pip install 'uv>=0.7' && UV_HTTP_TIMEOUT=30 "$venv/bin/uv" pip install \
+                    --python "$venv/bin/python" --torch-backend=cpu 'torch>=2.9' >>"$log" 2>&1
+            }
+            cpu_build || { : >"$log"; pip install 'torch==2.13.0'; } || { : >"$log"; pip install 'torch>=2.9'; } || failed "could not install torch"
         fi
     fi
     say "installing llmpose and what it needs"

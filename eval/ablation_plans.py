@@ -4,6 +4,7 @@ A variant is words for `train.run` (recipe files, then key=value); {prepared} st
 share (tokenizer, encoders, aligned model), {run} for the variant's own folder.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -37,6 +38,8 @@ class Preset:
     """Of one task in an ablation of the language model, over all epochs."""
     limit: int
     """Records of each test set."""
+    tokenizer_steps: int
+    """Of every tokenizer in the comparison of designs."""
 
 
 _DECODER = (
@@ -54,7 +57,7 @@ _SMALL_DECODER = (
 )
 PRESETS = {
     # About a quarter of an hour per language run and seed on two CPU cores, seconds to minutes for the rest.
-    "tiny": Preset("tiny", {}, examples=5000, limit=300),
+    "tiny": Preset("tiny", {}, examples=5000, limit=300, tokenizer_steps=1000),
     # For one GPU and the built-in world of size small.
     "small": Preset(
         "small",
@@ -72,6 +75,7 @@ PRESETS = {
         },
         examples=60_000,
         limit=1000,
+        tokenizer_steps=20_000,
     ),
 }
 
@@ -101,6 +105,8 @@ class Ablation:
     directions: tuple[Direction, ...]
     prepared: tuple[str, ...] = ("tokenizer",)
     notes: tuple[str, ...] = field(default=())
+    sized: bool = True
+    """Whether the preset's words for this kind are laid over the variants."""
 
 
 def language_words(tasks: Mapping[str, int], *, epochs: int = 4) -> tuple[str, ...]:
@@ -125,7 +131,13 @@ def eyes(*names: str) -> tuple[str, ...]:
 
 def plans(preset: Preset) -> dict[str, Ablation]:
     """All ablations, in the order of the papers' tables."""
-    every = (_single(preset.examples), _vision(preset.examples), _attention(preset.examples), _orientation())
+    every = (
+        _single(preset.examples),
+        _vision(preset.examples),
+        _attention(preset.examples),
+        _orientation(),
+        _tokens(preset.tokenizer_steps),
+    )
     return {plan.name: plan for plan in every}
 
 
@@ -207,6 +219,56 @@ def _orientation() -> Ablation:
             Direction("extreme_mpjpe_mm", noisy, plain, "noise helps on extreme poses"),
         ),
         prepared=(),
+    )
+
+
+def _tokens(steps: int) -> Ablation:
+    """The paper's tokenizer and ours at equal numbers of tokens, codes, poses, steps, and with the same losses."""
+
+    def words(*own: str) -> tuple[str, ...]:
+        common = ("model.codebook_size=512", "model.hidden_size=64", "model.num_layers=2", "batch.size=32")
+        often = ("checkpoints.every=null", "checkpoints.evaluate_every=null", "eval_poses=256")
+        return (f"{RECIPES}/1_tokenizer.tiny.yaml", *common, f"max_steps={steps}", *often, *own)
+
+    conv = ("model.design=conv", "model.quantizer=ema", "model.code_width=64")
+    lengths = (20, 40, 80, 160)
+    theirs = {n: f"the paper's convolutions, {n} tokens" for n in lengths}
+    ours = {n: f"by parts of the body, {n} tokens" for n in lengths}
+    released = "the paper's convolutions and losses, 80 tokens"
+    paper_loss = ("loss.measure=squared", "loss.vertices=100", "augment.part_noise_target=clean")
+    variants: dict[str, tuple[str, ...]] = {}
+    for n in lengths:
+        variants[ours[n]] = words(f"model.num_pose_tokens={n}")
+        variants[theirs[n]] = words(*conv, f"model.num_pose_tokens={n}")
+    variants[released] = words(*conv, "model.num_pose_tokens=80", *paper_loss)
+    return Ablation(
+        name="tokens",
+        title="Tokens against error: the paper's tokenizer and the parts design (UniPose §3.1)",
+        kind="tokenizer",
+        variants=variants,
+        benchmarks={"": ("tokenizer",)},
+        columns=(
+            Column("num_pose_tokens", "tokens", "down", digits=0),
+            Column("parameters", "parameters", "down", digits=0),
+            *_POSES,
+            millimetres("pve_mm", "PVE"),
+            millimetres("extreme_mpjpe_mm", "MPJPE, extreme"),
+            millimetres("extreme_pa_mpjpe_mm", "PA-MPJPE, extreme"),
+            millimetres("extreme_pve_mm", "PVE, extreme"),
+            millimetres("turned_mpjpe_mm", "MPJPE, turned"),
+        ),
+        published=tuple(papers.TOKENIZER),
+        paper_data="AMASS; extreme: MOYO; 80 tokens, the whole training",
+        directions=tuple(
+            Direction(metric, ours[few], theirs[many], f"{few} tokens by parts lose less than {many} by convolutions")
+            for few, many in itertools.pairwise(lengths)
+            for metric in ("mpjpe_mm", "extreme_mpjpe_mm")
+        ),
+        prepared=(),
+        notes=(
+            f"512 codes, 64 channels, {steps} steps of 32 poses for all; one row has the paper's losses and target.",
+        ),
+        sized=False,
     )
 
 

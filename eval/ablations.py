@@ -91,7 +91,8 @@ class Lab:
         paths = [word for word in words if word.endswith(".yaml") and "=" not in word]
         own = [word for word in words if word not in paths]
         common = [f"data.root={self.bench.data_dir.absolute()}", f"seed={seed}"]
-        self.train([*paths, *own, *self.preset.words.get(plan.kind, ()), *common], folder)
+        sizes = self.preset.words.get(plan.kind, ()) if plan.sized else ()
+        self.train([*paths, *own, *sizes, *common], folder)
         measured = self.measure(plan.benchmarks.get(variant, plan.benchmarks.get("", ())), folder, seed, plan)
         write_text(done, json.dumps(measured, indent=1) + "\n")
         return measured
@@ -108,6 +109,8 @@ class Lab:
             limit=min(self.preset.limit, self.bench.limit or self.preset.limit),
             seed=seed,
         )
+        if plan.kind == "tokenizer":  # a thousand poses cost seconds
+            bench = replace(bench, limit=self.bench.limit)
         wants_latency = any(column.key == "latency_s" for column in plan.columns)
         values: dict[str, float] = {}
         for name in names:

@@ -10,9 +10,15 @@ def load_whole(load: Callable[..., Any], place: Any, *args: Any, **kwargs: Any) 
     """transformers' `from_pretrained`, refusing files that lack weights, hold others, or are damaged."""
     with_info = kwargs.pop("output_loading_info", False)
     try:
-        model, info = load(place, *args, output_loading_info=True, **kwargs)
+        # Tensors of another shape are let through here, to be named below.
+        model, info = load(place, *args, **{"ignore_mismatched_sizes": True, **kwargs}, output_loading_info=True)
     except (RuntimeError, OSError, ValueError, SafetensorError) as error:
         raise ValueError(f"{place}: cannot be loaded: {' '.join(str(error).split())[:300]}") from error
+    for name, stored, wanted in sorted(info.get("mismatched_keys", ())):
+        raise ValueError(
+            f"{place}: its weights are not of this model: {name} is {tuple(stored)}, config.json makes it "
+            f"{tuple(wanted)}; was it made by another version, or does config.json belong to other weights?"
+        )
     for kind, what in (("missing_keys", "lacks"), ("unexpected_keys", "holds, but the model has not,")):
         names = sorted(info.get(kind, ()))
         if names:

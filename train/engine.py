@@ -11,6 +11,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,14 @@ class Engine(Trainer):
         self.is_saving = False
 
     def _is_best(self, value: float) -> bool:
+        """Decided by the first process for all: a slow one could already read the file that a fast one has written."""
+        verdict = self._beats_best(value) if self.is_world_process_zero() else False
+        if self.args.world_size > 1:
+            told = torch.tensor(int(verdict), device=self.args.device)
+            verdict = bool(self.accelerator.reduce(told, "sum").item())  # type: ignore[union-attr]
+        return verdict
+
+    def _beats_best(self, value: float) -> bool:
         try:
             before = json.loads((self.run_folder.best / "result.json").read_text())[self.recipe.checkpoints.best]
         except (OSError, ValueError, KeyError):
@@ -223,6 +232,8 @@ class Engine(Trainer):
 def training_arguments(recipe: Recipe, folder: RunFolder, split: Split, steps: int) -> TrainingArguments:
     """What Trainer itself has to know, also to fill in a DeepSpeed file's "auto"; all timing is in train/flow.py."""
     optim = recipe.optim
+    known = {field.name for field in fields(TrainingArguments)}  # renamed in transformers 5.23
+    checkpointing = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
     return TrainingArguments(
         output_dir=str(folder.checkpoints / WRITING),
         run_name=recipe.name,
@@ -233,8 +244,7 @@ def training_arguments(recipe: Recipe, folder: RunFolder, split: Split, steps: i
         gradient_accumulation_steps=split.accumulation,
         use_cpu=not torch.cuda.is_available(),
         bf16=recipe.precision == "bf16",
-        activation_checkpointing=recipe.activation_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False},
+        **{checkpointing: recipe.activation_checkpointing, f"{checkpointing}_kwargs": {"use_reentrant": False}},
         learning_rate=optim.lr,
         weight_decay=optim.weight_decay,
         adam_beta1=optim.betas[0],

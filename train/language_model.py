@@ -23,6 +23,7 @@ from llmpose.errors import UserError
 from llmpose.model.adapters import add_adapter, base_of, is_adapter, load_model, save_adapter
 from llmpose.model.assemble import add_vision, assemble, init_codes
 from llmpose.model.config import VisionEncoderSpec
+from llmpose.model.loading import load_pose_tokenizer
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from llmpose.model.weights.encoders import import_encoder
 from llmpose.talk.processing import LlmPoseProcessor
@@ -153,9 +154,7 @@ def start(parts: LanguageModel, *, start_from: str | None, texts: Iterable[str],
         return _continue(parts, model_folder(start_from), run_dir, seed)
     if parts.pose_tokenizer is None:
         raise UserError("model.pose_tokenizer: name the run of stage 1, like model.pose_tokenizer=runs/tokenizer")
-    from tokenizer_vq import PoseTokenizer
-
-    codec = PoseTokenizer.from_pretrained(model_folder(parts.pose_tokenizer)).eval()
+    codec = load_pose_tokenizer(model_folder(parts.pose_tokenizer))
     language, tokenizer = new_language(parts, texts, seed, codec=codec)
     vocabulary = add_pose_words(tokenizer, codec.config.codebook_size)
     options: dict[str, Any] = {

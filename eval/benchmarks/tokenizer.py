@@ -20,6 +20,7 @@ from eval.benchmarks.base import Bench, Benchmark, MissingNeed, Result
 from eval.benchmarks.taskset import chosen_rows
 from eval.metrics.body import PROTOCOLS, BodyError, pve_mm
 from eval.tables import Column, Headline, Row, Table, millimetres, percent
+from llmpose.model.loading import load_pose_tokenizer
 from tokenizer_vq import PoseTokenizer
 from tokenizer_vq.quantizer import codebook_usage
 
@@ -36,6 +37,7 @@ _COLUMNS = [
     millimetres("body_mpjpe_mm", "body only"),
     millimetres("extreme_mpjpe_mm", "extreme MPJPE"),
     millimetres("extreme_pa_mpjpe_mm", "extreme PA"),
+    millimetres("extreme_pve_mm", "extreme PVE"),
     millimetres("turned_mpjpe_mm", "turned MPJPE"),
     percent("codebook_usage", "codes used"),
     Column("perplexity", "perplexity", "up", digits=0),
@@ -70,7 +72,7 @@ class Tokenizer(Benchmark):
         turned = _Set(held_out.ids, turn_anyhow(held_out.poses, bench.seed))
         rows, scores = [], {}
         for name, folder in tokenizers(bench.tokenizer_dir).items():
-            tokenizer = PoseTokenizer.from_pretrained(folder).eval()
+            tokenizer = load_pose_tokenizer(folder)
             row, errors = self._row(bench, name, tokenizer, held_out, extreme, turned)
             rows.append(row)
             scores = scores or dict(zip(errors.ids, errors.values("mpjpe_mm").tolist(), strict=True))
@@ -110,9 +112,13 @@ class Tokenizer(Benchmark):
         values["body_mpjpe_mm"] = body.mean().item()
         values["turned_mpjpe_mm"] = _errors(bench, turned, through(tokenizer, turned.poses)[1]).compute()["mpjpe_mm"]
         if extreme is not None:
-            found = _errors(bench, extreme, through(tokenizer, extreme.poses)[1]).compute()
+            strange = through(tokenizer, extreme.poses)[1]
+            found = _errors(bench, extreme, strange).compute()
             values.update({f"extreme_{key}": found[key] for key in ("mpjpe_mm", "pa_mpjpe_mm")})
+            few = chosen_rows(len(extreme.ids), _VERTEX_POSES)
+            values["extreme_pve_mm"] = _vertex_errors(bench, strange[few], extreme.poses[few]).mean().item()
         values |= {
+            "parameters": sum(parameter.numel() for parameter in tokenizer.parameters()),
             "num_pose_tokens": tokenizer.config.num_pose_tokens,
             "codebook_size": tokenizer.config.codebook_size,
             "codebook_usage": usage,

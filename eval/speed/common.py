@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModelForCausalLM, CLIPVisionConfig, LlamaConfig, VitPoseBackboneConfig
 
 from llmpose.model.assemble import assemble
 from llmpose.model.batch import IGNORE, Example
+from llmpose.model.config import VisionEncoderSpec
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from llmpose.talk.processing import LlmPoseProcessor
 from llmpose.talk.vocabulary import add_pose_words, train_tokenizer
+from tokenizer_vq import PoseTokenizer
 
 SENTENCES = [
     "The left arm is raised above the head and the right knee is bent.",
@@ -44,10 +46,34 @@ SIZES = {
 }
 
 
+def encoders(size: str) -> list[tuple[VisionEncoderSpec, None]]:
+    """CLIP and a pose ViT of random weights: ViT-L/14 at 336 and ViT-H at 256 × 192 (UniPose §4), or little ones."""
+    if size == "7b":
+        clip = CLIPVisionConfig(
+            hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=336,
+            patch_size=14,
+        )  # fmt: skip
+        pose = VitPoseBackboneConfig(hidden_size=1280, num_hidden_layers=32, num_attention_heads=16)
+    else:
+        clip = CLIPVisionConfig(
+            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=56,
+            patch_size=14,
+        )  # fmt: skip
+        pose = VitPoseBackboneConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=[64, 48])
+    return [(VisionEncoderSpec.of("clip", clip, layer=-2), None), (VisionEncoderSpec.of("pose", pose), None)]
+
+
 def random_model(
-    size: str, *, num_pose_tokens: int = 80, codebook_size: int = 2048, device: str = "cpu", dtype: str = "float32"
+    size: str,
+    *,
+    num_pose_tokens: int = 80,
+    codebook_size: int = 2048,
+    device: str = "cpu",
+    dtype: str = "float32",
+    sees: bool = False,
+    codec: PoseTokenizer | None = None,
 ) -> tuple[LlmPoseForConditionalGeneration, LlmPoseProcessor]:
-    """A model of random weights and its processor; speed does not ask what was learned."""
+    """A model of random weights and its processor; speed does not ask what was learned. `sees`: with two encoders."""
     shape = SIZES[size]
     tokenizer = train_tokenizer(SENTENCES * 4, 400)
     vocabulary = add_pose_words(tokenizer, codebook_size)
@@ -63,8 +89,9 @@ def random_model(
     )
     with torch.device(device):
         language = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
-    model = assemble(language, vocabulary, num_pose_tokens=num_pose_tokens).to(device)  # type: ignore[call-overload]
-    return model.eval(), LlmPoseProcessor.for_model(model.config, tokenizer)
+    eyes = encoders(size) if sees else []
+    model: Any = assemble(language, vocabulary, encoders=eyes, num_pose_tokens=num_pose_tokens)
+    return model.to(device).eval(), LlmPoseProcessor.for_model(model.config, tokenizer, codec)
 
 
 def stage2_examples(processor: LlmPoseProcessor, count: int, words: tuple[int, int], seed: int = 0) -> list[Example]:
@@ -118,15 +145,20 @@ def _example(ids: Sequence[int], labels: Sequence[int], opens: int, closes: int)
 
 
 def seconds(run: Callable[[], Any], device: str, *, warm_up: int = 1, repeats: int = 3) -> float:
-    """Best of several, after a warm-up: what the machine can do when nothing else disturbs it."""
+    """Best of several, after a warm-up: what the machine can do when nothing else disturbs it.
+
+    One thread on a CPU is timed by its own clock, which stands still while others have the machine
+    (OMP_NUM_THREADS=1); several threads, and a GPU, by the clock on the wall.
+    """
+    clock = time.process_time if device == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     times = []
     for number in range(warm_up + repeats):
-        start = time.perf_counter()
+        start = clock()
         run()
         if device.startswith("cuda"):
             torch.cuda.synchronize()
         if number >= warm_up:
-            times.append(time.perf_counter() - start)
+            times.append(clock() - start)
     return min(times)
 
 

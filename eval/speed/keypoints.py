@@ -8,17 +8,16 @@ tests/llmpose/talk/test_keypoint_talk.py); here is what sharing the image saves.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from rich.console import Console
 from transformers import CLIPVisionConfig, LlamaConfig, LlamaForCausalLM
 
 from data.collate import Collator
+from eval.speed.common import seconds
 from llmpose.model.assemble import assemble
 from llmpose.model.config import VisionEncoderSpec
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
@@ -67,18 +66,6 @@ def questions(count: int, seed: int = 0) -> list[Conversation]:
     ]
 
 
-def _seconds(step: Callable[[], Any], device: str, repeats: int) -> float:
-    """The best of some runs, after one that warms up."""
-    taken = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        step()
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
-        taken.append(time.perf_counter() - start)
-    return min(taken[1:])
-
-
 def measure(device: str = "cpu", keypoints: int = 17, repeats: int = 2) -> dict[str, float]:
     """Seconds of one object's training step and of its decoding, with and without sharing, and their ratios.
 
@@ -113,11 +100,11 @@ def measure(device: str = "cpu", keypoints: int = 17, repeats: int = 2) -> dict[
         return lambda: [generate(model, processor, group, settings) for group in groups]
 
     found = {
-        "training_alone_s": _seconds(step(False), device, repeats),
-        "training_branches_s": _seconds(step(True), device, repeats),
-        "decoding_alone_s": _seconds(decode(False, 1), device, repeats),
-        "decoding_batched_s": _seconds(decode(False, keypoints), device, repeats),
-        "decoding_branches_s": _seconds(decode(True, keypoints), device, repeats),
+        "training_alone_s": seconds(step(False), device, repeats=repeats),
+        "training_branches_s": seconds(step(True), device, repeats=repeats),
+        "decoding_alone_s": seconds(decode(False, 1), device, repeats=repeats),
+        "decoding_batched_s": seconds(decode(False, keypoints), device, repeats=repeats),
+        "decoding_branches_s": seconds(decode(True, keypoints), device, repeats=repeats),
     }
     for what in ("training", "decoding"):
         found[f"{what}_speedup"] = found[f"{what}_alone_s"] / found[f"{what}_branches_s"]

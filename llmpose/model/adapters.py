@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from llmpose.errors import UserError
@@ -112,17 +113,23 @@ def is_adapter(folder: str | Path) -> bool:
 def base_of(folder: str | Path, base: str | Path | None = None) -> Path:
     """The folder of the base that an adapter was trained on, found where it was or where `base` says, and checked."""
     folder = Path(folder)
-    about = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))
-    places = [Path(base)] if base is not None else [folder / about["base_from_here"], Path(about["base"])]
+    try:
+        about = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))
+        trained_on, from_here, expected = (about[key] for key in ("base", "base_from_here", "fingerprint"))
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{folder / ADAPTER_FILE}: expected JSON with base, base_from_here and fingerprint, as save_adapter writes"
+        ) from None
+    places = [Path(base)] if base is not None else [folder / from_here, Path(trained_on)]
     found = next((place.resolve() for place in places if (place / "config.json").is_file()), None)
     if found is None:
         raise UserError(
             f"adapter {folder}: its base is not at {' nor at '.join(str(place) for place in places)}; "
             "say where it is with base="
         )
-    if fingerprint(found) != about["fingerprint"]:
+    if fingerprint(found) != expected:
         raise UserError(
-            f"adapter {folder} was trained on {about['base']} (fingerprint {about['fingerprint']}), not on {found} "
+            f"adapter {folder} was trained on {trained_on} (fingerprint {expected}), not on {found} "
             f"(fingerprint {fingerprint(found)}); give the base that it belongs to"
         )
     return found
@@ -147,10 +154,23 @@ def load_model(
         return LlmPoseForConditionalGeneration.from_pretrained(folder, **options)
     model = LlmPoseForConditionalGeneration.from_pretrained(base_of(folder, base), **options)
     device = next(model.parameters()).device
-    wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable, torch_device=str(device))  # type: ignore[arg-type]
+    wrapped = _wrap(model, folder, is_trainable=trainable, torch_device=str(device))
     if not merge:
         return wrapped
     return wrapped.merge_and_unload()  # type: ignore[operator, return-value]
+
+
+def _wrap(model: LlmPoseForConditionalGeneration, folder: Path, **options: Any) -> PeftModel:
+    """PEFT's own loading, with one line about a folder that is not whole."""
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise UserError(f"adapter {folder}: {weights.name} is not there; copy the whole folder that training wrote")
+    try:
+        return PeftModel.from_pretrained(model, str(folder), **options)  # type: ignore[arg-type]
+    except (RuntimeError, OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise UserError(
+            f"adapter {folder}: cannot be loaded on its base: {' '.join(str(error).split())[:300]}"
+        ) from error
 
 
 def fingerprint(folder: str | Path) -> str:

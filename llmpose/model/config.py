@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
-from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 import llmpose.model.conv_vit  # noqa: F401 (makes its model known to transformers' Auto classes)
@@ -94,6 +93,17 @@ def _encoder_config(values: dict[str, Any]) -> PreTrainedConfig:
     return CONFIG_MAPPING[model_type](**{key: value for key, value in values.items() if key != "model_type"})
 
 
+def sub_config(given: dict[str, Any] | PreTrainedConfig | None, model_type: str) -> PreTrainedConfig:
+    """A part's configuration from what a file or a caller gave; `model_type` where that does not say.
+
+    Before 5.20 transformers leaves this to every configuration; done here, all its releases agree.
+    """
+    if isinstance(given, PreTrainedConfig):
+        return given
+    values = {"model_type": model_type, **(given or {})}
+    return CONFIG_MAPPING[values.pop("model_type")](**values)
+
+
 def pair(size: int | Sequence[int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
@@ -103,9 +113,7 @@ class LlmPoseConfig(PreTrainedConfig):
     """Configuration of `LlmPoseForConditionalGeneration`; the ids are those of `llmpose.talk.vocabulary.Vocabulary`."""
 
     model_type = "llmpose"
-    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
-        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama")
-    }
+    sub_configs: ClassVar[dict[str, Any]] = {"text_config": AutoConfig}
 
     text_config: dict | PreTrainedConfig | None = None
     vision: list | tuple = ()
@@ -142,9 +150,9 @@ class LlmPoseConfig(PreTrainedConfig):
         if len({spec.name for spec in specs}) != len(specs):
             raise UserError(f"vision encoders must have different names, found {[spec.name for spec in specs]}")
         self.vision = [asdict(spec) for spec in specs]  # plain values, as JSON holds them
+        self.text_config = sub_config(self.text_config, "llama")
         super().__post_init__(**kwargs)
-        if self.text_config is not None:
-            self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
+        self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
 
     def encoders(self) -> list[VisionEncoderSpec]:
         return [VisionEncoderSpec(**spec) for spec in self.vision]

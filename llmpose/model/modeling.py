@@ -23,7 +23,7 @@ Shape letters: B rows, T tokens, N images, P cells of an image, C vision width, 
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,7 @@ from llmpose.errors import UserError
 from llmpose.model.batch import IGNORE
 from llmpose.model.config import LlmPoseConfig
 from llmpose.model.layout import Layout, attention_mask, cache_word, choose_attention
+from llmpose.model.loading import load_or_say
 from llmpose.model.loss import LossSums, cross_entropy_sums
 from llmpose.model.prompts import KeypointPrompts
 from llmpose.model.vision import Projector, Vision
@@ -120,6 +121,11 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             torch.manual_seed(seed)
             self._make_prompts()
         self.prompts = cast(Any, self.prompts).to(self.device, self.dtype)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:  # type: ignore[override]
+        """From a folder or the hub: all of its weights, or an error of one line."""
+        return load_or_say(super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
 
     # --- the two tables -----------------------------------------------------------------------------------------------
 

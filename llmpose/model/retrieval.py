@@ -20,9 +20,8 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 from transformers.utils.generic import ModelOutput
 
 from llmpose.body.pose import Pose
-from llmpose.errors import UserError
+from llmpose.model.loading import load_or_say
 from tokenizer_vq import PoseEncoder, PoseTokenizerConfig
-from tokenizer_vq.loading import load_whole
 from tokenizer_vq.parts import Slots
 
 UNKNOWN, PADDING = "[UNK]", "[PAD]"
@@ -163,10 +162,7 @@ class _Retrieval(PreTrainedModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:  # type: ignore[override]
         """Weights, config and the words."""
-        try:
-            model = load_whole(super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        model = load_or_say(super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
         assert isinstance(model, cls)
         model.tokenizer = PreTrainedTokenizerFast.from_pretrained(pretrained_model_name_or_path)
         return model

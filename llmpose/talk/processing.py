@@ -133,9 +133,9 @@ class LlmPoseProcessor(ProcessorMixin):
         if self._pose_tokenizer is None:
             raise UserError("this processor has no pose tokenizer; pass pose_tokenizer=FOLDER, or give poses as codes")
         if isinstance(self._pose_tokenizer, str | Path):
-            from tokenizer_vq import PoseTokenizer
+            from llmpose.model.loading import load_pose_tokenizer
 
-            self._pose_tokenizer = PoseTokenizer.from_pretrained(self._pose_tokenizer).eval()
+            self._pose_tokenizer = load_pose_tokenizer(self._pose_tokenizer)
             config = self._pose_tokenizer.config
             if (config.codebook_size, config.num_pose_tokens) != (self.vocabulary.codebook_size, self.num_pose_tokens):
                 raise UserError(

@@ -14,6 +14,7 @@ from eval.tables import millimetres, percent
 from llmpose.errors import BadUsage
 from tests.eval.little import write_model, write_world
 from train.recipe import load_recipe
+from train.tokenizer import TokenizerRecipe, tokenizer_config
 
 VARIANTS = [
     (preset, plan.name, variant)
@@ -29,12 +30,29 @@ def test_every_variant_is_a_valid_recipe(preset: str, name: str, variant: str, r
     words = [word.format(prepared="p", run="r") for word in plan.variants[variant]]
     paths = [str(root_dir / word) for word in words if word.endswith(".yaml") and "=" not in word]
     own = [word for word in words if not (word.endswith(".yaml") and "=" not in word)]
-    recipe = load_recipe(paths, [*PRESETS[preset].words.get(plan.kind, ()), *own, "data.root=d", "seed=1"])
+    sizes = PRESETS[preset].words.get(plan.kind, ()) if plan.sized else ()
+    recipe = load_recipe(paths, [*own, *sizes, "data.root=d", "seed=1"])
     assert recipe.kind == plan.kind
     if plan.kind == "language":
         asked = {task for source in recipe.data.train.values() if source.weight for task in source.tasks}
         assert set(plan.benchmarks.get(variant, plan.benchmarks.get("", ()))) <= asked
         assert recipe.start_from is None
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_both_designs_of_a_tokenizer_are_compared_at_the_same_sizes(preset: str, root_dir: Path) -> None:
+    plan = plans(PRESETS[preset])["tokens"]
+    found: dict[tuple[str, int], tuple[object, ...]] = {}
+    for variant, words in plan.variants.items():
+        recipe = load_recipe([str(root_dir / words[0])], words[1:])
+        assert isinstance(recipe, TokenizerRecipe)
+        model = recipe.model
+        tokenizer_config(model)
+        if "and losses" not in variant:
+            same = (model.codebook_size, model.hidden_size, recipe.loss, recipe.augment, recipe.batch, recipe.max_steps)
+            found[model.design, model.num_pose_tokens] = same
+    assert sorted(found) == [(design, n) for design in ("conv", "parts") for n in (20, 40, 80, 160)]
+    assert all(value == next(iter(found.values())) for value in found.values())
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from toy import ToyModel, ToyRecipe, weights
 from llmpose.errors import UserError
 from train import checkpoints
 from train import run as train_run
+from train.engine import Engine
 from train.recipe import Batch, Checkpoints, load_recipe, resolved
 from train.run import run
 
@@ -310,6 +312,25 @@ def test_the_best_model_stays_while_the_last_one_moves_on(toy: ToyRecipe) -> Non
     folder = Path(upside_down.run_dir)
     assert json.loads((folder / "best" / "result.json").read_text())["step"] == 4
     assert json.loads((folder / "model" / "result.json").read_text())["step"] == 12
+
+
+def test_a_slow_process_follows_the_first_ones_verdict(tmp_path: Path) -> None:
+    """It may look at best/result.json when the first process has already written it, and must still come along."""
+    (tmp_path / "result.json").write_text('{"loss": 3.0}')
+
+    def stub(first: bool, told: int) -> object:
+        return SimpleNamespace(
+            args=SimpleNamespace(world_size=2, device="cpu"),
+            is_world_process_zero=lambda: first,
+            accelerator=SimpleNamespace(reduce=lambda own, how: own if first else torch.tensor(told)),
+            run_folder=SimpleNamespace(best=tmp_path),
+            recipe=SimpleNamespace(checkpoints=Checkpoints(best="loss")),
+            _beats_best=lambda value: value < 3.0,
+        )
+
+    assert Engine._is_best(stub(first=False, told=1), 3.0)  # type: ignore[arg-type]
+    assert not Engine._is_best(stub(first=False, told=0), 2.0)  # type: ignore[arg-type]
+    assert Engine._is_best(stub(first=True, told=0), 2.0)  # type: ignore[arg-type]
 
 
 def test_frozen_parts_stay_and_all_others_move(toy: ToyRecipe) -> None:

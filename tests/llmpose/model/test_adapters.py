@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -143,6 +145,48 @@ def test_lora_reaches_the_language_model_alone_unless_asked_for_vision(tmp_path:
     assert any("vision" in name and "lora" in name for name in trainable_names(wider))
     with pytest.raises(UserError, match="match no module"):
         add_adapter(tiny_model(), rank=2, alpha=2, targets="nothing")
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _narrower(path: Path) -> None:
+    config = json.loads(path.read_text())
+    config["num_pose_tokens"] -= 1
+    path.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "says"),
+    [
+        ("base/model.safetensors", _cut, r"base: cannot be loaded: .*(deserializ|incomplete)"),
+        ("base/config.json", lambda path: path.write_text("{"), r"base: cannot be loaded: .*config"),
+        (
+            "base/config.json",
+            _narrower,
+            r"base: its weights .* pose_queries.weight is \(.*makes it \(",
+        ),
+        (
+            "adapter/adapter_model.safetensors",
+            _cut,
+            r"adapter: cannot be loaded on its base: .*(deserializ|incom)",
+        ),
+        ("adapter/adapter_model.safetensors", Path.unlink, r"adapter_model.safetensors is not there; copy the whole"),
+        (
+            "adapter/llmpose_adapter.json",
+            lambda path: path.write_text("{}"),
+            r"expected JSON with base, base_from",
+        ),
+    ],
+)
+def test_a_damaged_folder_is_one_line(tmp_path: Path, file: str, damage: Callable[[Path], Any], says: str):
+    model = saved_base(tmp_path / "base")
+    save_adapter(add_adapter(model, rank=2, alpha=2), tmp_path / "adapter", tmp_path / "base")
+    damage(tmp_path / file)
+    with pytest.raises(UserError, match=says) as caught:
+        load_model(tmp_path / Path(file).parts[0])
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_that_is_no_model_is_an_error(tmp_path: Path):

@@ -226,8 +226,8 @@ def _tokens(steps: int) -> Ablation:
     """The paper's tokenizer and ours at equal numbers of tokens, codes, poses, steps, and with the same losses."""
 
     def words(*own: str) -> tuple[str, ...]:
-        common = ("model.codebook_size=512", "model.hidden_size=64", "model.num_layers=2", "batch.size=32")
-        often = ("checkpoints.every=null", "checkpoints.evaluate_every=null", "eval_poses=256")
+        common = ("model.codebook_size=512", "model.own_codes=false", "model.hidden_size=64", "model.num_layers=2")
+        often = ("batch.size=32", "checkpoints.every=null", "checkpoints.evaluate_every=null", "eval_poses=256")
         return (f"{RECIPES}/1_tokenizer.tiny.yaml", *common, f"max_steps={steps}", *often, *own)
 
     conv = ("model.design=conv", "model.quantizer=ema", "model.code_width=64")

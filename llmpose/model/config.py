@@ -96,7 +96,7 @@ def _encoder_config(values: dict[str, Any]) -> PreTrainedConfig:
 def sub_config(given: dict[str, Any] | PreTrainedConfig | None, model_type: str) -> PreTrainedConfig:
     """A part's configuration from what a file or a caller gave; `model_type` where that does not say.
 
-    Before 5.20 transformers leaves this to every configuration; done here, all its releases agree.
+    Releases of transformers up to 5.18 leave this to every configuration; done here, all agree.
     """
     if isinstance(given, PreTrainedConfig):
         return given

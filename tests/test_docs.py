@@ -5,6 +5,8 @@ are really run, in order, in a folder with a small model. All others are parsed 
 command line itself, recipes and key=value words by train.recipe, launchers by accelerate, scripts by bash.
 """
 
+import argparse
+import importlib
 import importlib.util
 import os
 import re
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -206,8 +209,25 @@ def check_module(name: str, words: list[str], folder: Path) -> None:
         check_recipe(words, folder)
     elif name == "llmpose.cli":
         check_llmpose(words, folder, {})
+    elif name.startswith("eval.speed."):
+        check_speed(name, words)
     else:
         raise AssertionError(f"nobody knows how to check the module {name}; teach tests/test_docs.py")
+
+
+class _Parsed(Exception):
+    """The words were understood; nothing needs to be measured."""
+
+
+def check_speed(name: str, words: list[str]) -> None:
+    parse = argparse.ArgumentParser.parse_args
+
+    def only_parse(parser: argparse.ArgumentParser, *_: Any) -> None:
+        parse(parser, words)
+        raise _Parsed
+
+    with patch.object(argparse.ArgumentParser, "parse_args", only_parse), pytest.raises(_Parsed):
+        importlib.import_module(name).main()
 
 
 def check_accelerate(words: list[str], folder: Path, _: dict[str, str]) -> None:

@@ -27,6 +27,7 @@ if [ -z "$python" ]; then
     done
 fi
 [ -n "$python" ] || stop "no Python 3.11 or newer found; install one (Debian/Ubuntu: apt install python3 python3-venv; macOS: brew install python@3.12) or set LLMPOSE_PYTHON"
+command -v "$python" >/dev/null 2>&1 || stop "LLMPOSE_PYTHON is $python, and there is no such program; set it to a Python 3.11 or newer"
 "$python" -c "$new_enough" 2>/dev/null || stop "$python is not Python 3.11 or newer; set LLMPOSE_PYTHON to one that is"
 "$python" -c 'import venv, ensurepip' 2>/dev/null || stop "$python has no venv module; install it (Debian/Ubuntu: apt install python3-venv)"
 
@@ -44,7 +45,8 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
     need_mib=4000
     [ "$has_gpu" = yes ] && need_mib=12000
     roomy_mib=12000
-    mkdir -p "$(dirname "$venv")"
+    mkdir -p "$(dirname "$venv")" 2>/dev/null && [ -w "$(dirname "$venv")" ] ||
+        stop "$(dirname "$venv") cannot be written to; set LLMPOSE_VENV to a folder that can"
     free_mib=$(df -Pm "$(dirname "$venv")" | awk 'NR == 2 {print $4}')
     if [ "$free_mib" -lt "$need_mib" ]; then
         [ -x "$venv/bin/python" ] || stop "only $free_mib MiB are free here, $need_mib are needed; free some space or set LLMPOSE_VENV to a folder on another disk"
@@ -59,7 +61,7 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
     pip() { "$venv/bin/python" -m pip "$@" >>"$log" 2>&1; }
     failed() {
         if grep -qiE 'No space left' "$log"; then stop "the disk is full; free about $need_mib MiB and run again"; fi
-        if grep -qiE 'connection|resolve|network|timed? ?out|proxy|unreachable' "$log"; then
+        if grep -qiE 'connection|resolve host|name resolution|network|timed? ?out|proxy|unreachable' "$log"; then
             stop "could not reach the package index; check the network or proxy settings and run again (details: $log)"
         fi
         stop "$1 (details: $log)"

@@ -23,7 +23,7 @@ from data.captions.limb_states import Elbow, Hand, Leg, Together, Towards, unpac
 from data.captions.points import check_joints, named_points, rotations_in_rule_axes
 from data.captions.posecodes import CHUNK, measure
 from data.captions.randomness import fold
-from data.captions.stance import LYING, Posture, Stance, stances
+from data.captions.stance import ARMS_LIE, LYING, ON_BACK, Posture, Stance, stances
 
 MAX_WORDS = 45
 SIDES = ("", "left", "right")
@@ -327,8 +327,8 @@ def one_arm(state: int, side: str, posture: Posture, choose: Choose) -> tuple[st
 def words_for_arm(table: str, name: str, posture: Posture) -> list[str]:
     """Ways to say where an arm, an elbow or a forearm is; who lies down has no "forward"."""
     words = brief_words()
-    tables = [f"{table}_back"] if posture is Posture.LIE_BACK else []
-    tables += [f"{table}_lying"] if posture in LYING else []
+    tables = [f"{table}_back"] if posture in ON_BACK else []
+    tables += [f"{table}_lying"] if posture in ARMS_LIE else []
     return next((words[special][name] for special in tables if name in words[special]), words[table][name])
 
 

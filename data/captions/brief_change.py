@@ -16,12 +16,14 @@ import yaml
 from torch import Tensor
 
 from data.captions.brief import (
+    HANDS_ON_GROUND,
     MAX_WORDS,
     SIDES,
     Bit,
     Choose,
     Row,
     brief_words,
+    carries,
     fill,
     leg_bits,
     measure_stances,
@@ -30,7 +32,7 @@ from data.captions.brief import (
 from data.captions.limb_states import Elbow, Hand, Leg, Together, Towards, unpack_arm
 from data.captions.points import POINT_INDEX, named_points
 from data.captions.randomness import fold
-from data.captions.stance import LYING, Posture
+from data.captions.stance import ARMS_LIE, LYING, ON_BACK, Posture
 
 NUDGE_M = 0.15
 """A hand or foot that moves less, from the pelvis, is not spoken of."""
@@ -111,6 +113,10 @@ def _posture(a: Row, b: Row, choose: Choose) -> list[Bit]:
     if (was, a.side) != (now, b.side):
         if now is Posture.STAND and was is Posture.ONE_LEG:
             command = fill(choose(words["put_down"]), SIDES[3 - a.side])
+            ahead = "left" if b.step > 0 else "right"
+            if b.step and ahead == SIDES[3 - a.side]:  # the foot that comes down is the one in front
+                command += choose(words["put_down_ahead"][abs(b.step)])
+                b = b._replace(step=0, width=0 if b.width == -1 else b.width)
         elif now is Posture.STAND and was in (Posture.LUNGE, Posture.SIDE_LUNGE, Posture.BEND_OVER):
             bent = b.lean or b.sway or b.knee_left or b.knee_right
             command = choose(words["stand" if bent else "straight"])
@@ -230,6 +236,8 @@ def _arms(a: Row, b: Row, moved: list[list[float]], choose: Choose) -> list[Bit]
     was, now = (a.arm_left, a.arm_right), (b.arm_left, b.arm_right)
     posture = Posture(b.posture)
     commands = [_one_arm(was[i], now[i], posture, choose, i) for i in range(2)]
+    if posture in HANDS_ON_GROUND:  # the posture says where such hands are
+        commands = [None if carries(now[i]) else commands[i] for i in range(2)]
     worth = [50 + min(35, int(40 * sum(step * step for step in moved[i]) ** 0.5)) for i in range(2)]
     if commands[0] and commands[1] and now[0] == now[1]:
         return [Bit(max(worth), _both(was, now[0], posture, choose))]
@@ -302,11 +310,9 @@ def _arm_command(
         way = table["more"][elbow - 1] if elbow > old_elbow else table["less"][elbow]
         return way.replace("{e}", elbow_name)
     if towards is Towards.DOWN:
-        return choose(words["laid" if posture in LYING else "hang"]).replace("{p}", arm)
+        return choose(words["laid" if posture in ARMS_LIE else "hang"]).replace("{p}", arm)
     verb = verb or _verb(was, now)
-    where = choose(
-        words["arm_back" if posture is Posture.LIE_BACK else "arm"].get(towards.name) or words["arm"][towards.name]
-    )
+    where = choose(words["arm_back" if posture in ON_BACK else "arm"].get(towards.name) or words["arm"][towards.name])
     said = f"{choose(words['arm_verb'][verb])} {arm} {where}"
     if elbow is Elbow.SLIGHT:
         said += f", {choose(brief_words()['arm_slight'])}"

@@ -7,7 +7,8 @@
 With a seed, a caption depends on (seed, key of the pose, number of the caption) only, not on its neighbours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from random import Random
 from typing import Literal
 
@@ -16,10 +17,12 @@ import torch
 from torch import Tensor
 
 from data.captions.aggregate import Clause, Fact, aggregate, fact_table
-from data.captions.codes import Part
+from data.captions.codes import CODES, Code, Part
+from data.captions.geometry import angle_deg
 from data.captions.posecodes import NUM_CODES, NUM_SUPERS, posecodes
 from data.captions.randomness import fold, uniform
 from data.captions.realise import plain_caption, sampled_caption
+from llmpose.body.pose import JOINT_NAMES
 from llmpose.errors import BadUsage
 
 Style = Literal["full", "brief"]
@@ -29,6 +32,13 @@ SKIP_PROBABILITY = 0.15
 
 FLAVOURS = ((True, True), (True, False), (False, False))
 """(merged, pruned) of a pose's 1st, 2nd, 3rd sampled caption; then again. The three versions of PoseScript v2."""
+
+LIES_TILT_DEG = 60
+"""A trunk farther from upright lies: "in front of the torso" then means another thing to every reader."""
+LIES_LOW_M = 0.35
+"""Of somebody who lies, a pelvis lower than this is on the ground: there "above the neck" reads as beyond the head."""
+STRAIGHT_HIPS_DEG = 140
+"""Trunk and thighs in one line: a plank or a cobra does not bend forward, however its trunk is inclined."""
 
 NEUTRAL = Clause((Part("", "body"),), (("neutral", "", ""),))
 """Said of a pose without any telling feature."""
@@ -77,6 +87,7 @@ def _facts(joints: Tensor, rotmat: Tensor | None, noise: Tensor | None, skip: np
     codes = posecodes(joints, noise=noise, rotmat=rotmat)
     table = fact_table()
     told, category = codes.told.cpu().numpy(), codes.category.cpu().numpy()
+    told = np.where(_misleading(joints).numpy(), 0, told)
     keep = told > 0 if skip is None else (told == 2) | ((told == 1) & ~skip)
     empty = ~keep.any(1)
     keep[empty] = told[empty] > 0
@@ -87,6 +98,34 @@ def _facts(joints: Tensor, rotmat: Tensor | None, noise: Tensor | None, skip: np
         assert fact is not None
         facts[row].append(fact)
     return facts
+
+
+def _misleading(joints: Tensor) -> Tensor:
+    """(N, columns) bool: what holds in numbers, but not as a reader understands it of somebody who lies."""
+    at = {name: joints[:, index].cpu() for index, name in enumerate(JOINT_NAMES)}
+    trunk, thighs = at["neck"] - at["pelvis"], (at["left_knee"] + at["right_knee"]) / 2 - at["pelvis"]
+    lies = angle_deg(trunk, torch.tensor([0.0, 0.0, 1.0])) > LIES_TILT_DEG
+    low = lies & (at["pelvis"][:, 2] - joints[..., 2].cpu().amin(1) < LIES_LOW_M)
+    in_line = lies & (angle_deg(trunk, thighs) > STRAIGHT_HIPS_DEG)
+    beside_torso, above_head, incline = _columns_that_mislead()
+    rows = torch.zeros(len(joints), NUM_CODES + NUM_SUPERS, dtype=torch.bool)
+    rows[:, beside_torso], rows[:, above_head], rows[:, incline] = lies[:, None], low[:, None], in_line[:, None]
+    return rows
+
+
+_UPPER_POINTS = ("neck", "left_shoulder", "right_shoulder")
+
+
+@cache
+def _columns_that_mislead() -> tuple[list[int], list[int], list[int]]:
+    def columns(holds: Callable[[Code], bool]) -> list[int]:
+        return [column for column, code in enumerate(CODES) if holds(code)]
+
+    return (
+        columns(lambda code: code.kind == "z" and "torso" in code.points),
+        columns(lambda code: code.kind == "y" and code.subject.name == "hand" and code.points[1] in _UPPER_POINTS),
+        columns(lambda code: code.kind == "incline"),
+    )
 
 
 def _clauses(facts: list[Fact], rng: Random | None, number: int) -> list[Clause]:

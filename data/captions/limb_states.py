@@ -103,6 +103,12 @@ class Together(IntEnum):
     """in front of the body with the arms stretched"""
 
 
+SIDE_FROM_DEG, LYING_SIDE_FROM_DEG = 42.0, 68.0
+"""An arm this far from straight ahead points to the side; of somebody who lies, only where it rests on the ground."""
+LIFTED_M = 0.17
+"""A hand this much above the shoulder of somebody who lies is off the ground."""
+
+
 def pack_arm(hand: Tensor | int, towards: Tensor | int, elbow: Tensor | int, forearm: Tensor | int) -> Tensor | int:
     """One integer for an arm's state."""
     return ((hand * 16 + towards) * 4 + elbow) * 8 + forearm
@@ -134,7 +140,12 @@ def _arm(body: Geometry, lying: Tensor, index: int) -> Tensor:
     out = unit(torch.linalg.cross(up, front)) * sign
 
     reach = torch.where((elbow_bin >= Elbow.BENT)[:, None], elbow - shoulder, wrist - shoulder)
-    towards = _towards(unit(reach), up, front, out)
+    towards = _towards(unit(reach), up, front, out, torch.where(lying, LYING_SIDE_FROM_DEG, SIDE_FROM_DEG))
+    # beside somebody who lies is on the ground; an arm held above it is raised to the front, or to the back
+    lifted = body.hand_height[:, index] - body.high(f"{side}_shoulder") > LIFTED_M
+    above_ground = lying & lifted & (towards == Towards.DOWN)
+    towards = torch.where(above_ground & (front[:, 1] > 0.35), int(Towards.LOW_FRONT), towards)
+    towards = torch.where(above_ground & (front[:, 1] < -0.35), int(Towards.LOW_BACK), towards)
     forearm = _forearm(unit(wrist - elbow), up, front, out)
     hand = _resting_place(body, index, sign, bend, lying)
     # what does not matter is zero, so that equal words have equal states
@@ -147,12 +158,12 @@ def _arm(body: Geometry, lying: Tensor, index: int) -> Tensor:
     return pack_arm(hand, towards, elbow_bin, forearm)  # type: ignore[return-value]
 
 
-def _towards(direction: Tensor, up: Tensor, front: Tensor, out: Tensor) -> Tensor:
+def _towards(direction: Tensor, up: Tensor, front: Tensor, out: Tensor, side_from_deg: Tensor) -> Tensor:
     raised = torch.rad2deg(torch.arccos((-_dot(direction, up)).clamp(-1, 1)))
     turned = torch.rad2deg(torch.atan2(_dot(direction, out), _dot(direction, front)))
     # 1 front, 2 side, 3 back, 4 across
     sector = torch.full_like(turned, 1, dtype=torch.long)
-    sector[(turned > 42) & (turned < 130)] = 2
+    sector[(turned > side_from_deg) & (turned < 130)] = 2
     sector[(turned >= 130) | (turned < -110)] = 3
     sector[(turned >= -110) & (turned < -28)] = 4
     ring = (raised > 62).long() + (raised > 115).long()
@@ -271,7 +282,7 @@ def _leg(body: Geometry, low: Tensor, index: int) -> Tensor:
     ).amin(0)
     other_straight = body.knee_deg[:, 1 - index] > 140
     rules = [
-        (low & (foot_high > 0.35), Leg.UP),
+        (low & (foot_high > 0.28), Leg.UP),
         (low | ~lifted, Leg.PLAIN),
         (~straight & (body.ahead(thigh) > 0.27), Leg.KNEE_UP),
         (~straight & (at_leg < 0.17) & other_straight, Leg.FOOT_AT_LEG),

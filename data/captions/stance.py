@@ -51,9 +51,17 @@ class Posture(IntEnum):
     """on the front, the chest raised"""
     SIDE_PLANK = 22
     """side: the arm leant on"""
+    TUCK_JUMP = 23
+    """in the air, both knees drawn up"""
 
+
+TOES_HANG_DEG = 52
+"""From the ankle to the ball of the foot, against straight down; a flat foot has 60 to 90."""
 
 LYING = (Posture.LIE_BACK, Posture.LIE_FRONT, Posture.LIE_SIDE)
+ON_BACK = (Posture.LIE_BACK, Posture.SHOULDER_BRIDGE)
+ARMS_LIE = (*LYING, Posture.SHOULDER_BRIDGE)
+"""Here an arm lies on the ground or is raised from it."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ def stances(points: Tensor, head_deg: Tensor | None = None) -> Stance:
     """(N, 35, 3) points in rule axes -> states. head_deg: (N, 3) turn, pitch, roll as `posecodes` measures them."""
     body = Geometry(points)
     posture, side = _posture(body)
-    lying = torch.isin(posture, torch.tensor(LYING, device=posture.device))
+    lying, arms_lie = (torch.isin(posture, torch.tensor(those, device=posture.device)) for those in (LYING, ARMS_LIE))
     upright = ~lying & (posture != Posture.CHEST_UP) & (body.tilt_deg < 60)
     bent = torch.tensor([Posture.BEND_OVER, Posture.SIT_HEELS], device=posture.device)
     forward = body.ahead(body.up)
@@ -111,8 +119,10 @@ def stances(points: Tensor, head_deg: Tensor | None = None) -> Stance:
     twist = (torch.rad2deg(turned) > 22).long() - (torch.rad2deg(turned) < -22).long()
     knees = (body.knee_deg < 152).long() + (body.knee_deg < 125).long() + (body.knee_deg < 70).long()
     apart = body.sideways(body["left_ankle"] - body["right_ankle"])
-    width = (apart > 0.38).long() + (apart > 0.6).long() - (apart < 0.1).long() - (apart < -0.06).long()
     split = body.ahead(body["left_ankle"] - body["right_ankle"])
+    # one foot before the other is not together
+    narrow = (apart < 0.1) & ((split.abs() < 0.15) | (apart < -0.06))
+    width = (apart > 0.38).long() + (apart > 0.6).long() - narrow.long() - (apart < -0.06).long()
     step = (split > 0.22).long() + (split > 0.55).long() - (split < -0.22).long() - (split < -0.55).long()
     nothing = torch.zeros_like(step)
     head = torch.zeros(len(points), 3, dtype=torch.long, device=points.device)
@@ -131,7 +141,7 @@ def stances(points: Tensor, head_deg: Tensor | None = None) -> Stance:
         legs=leg_states(body, lying | (posture == Posture.SIT_FLOOR)),
         width=width,
         step=step,
-        arms=arm_states(body, lying),
+        arms=arm_states(body, arms_lie),
         together=hands_together(body),
         head=head,
     )
@@ -176,9 +186,14 @@ def _posture(body: Geometry) -> tuple[Tensor, Tensor]:
 
     shin = torch.stack([body[f"{s}_ankle"] - body[f"{s}_knee"] for s in SIDES], 1)
     shin_deg = angle_deg(-shin, body.world_up[:, None])
+    shin_back = -torch.stack([body.ahead(shin[:, 0]), body.ahead(shin[:, 1])], 1)
     inwards = torch.stack([-body.sideways(shin[:, 0]), body.sideways(shin[:, 1])], 1) / shin.norm(dim=-1)
     # a squat balances over the feet; on a seat the shins stand upright in front of it
     on_seat = (body.thigh_deg.mean(1) > 66) & (shin_deg.mean(1) < 32) & (ankles_ahead > 0.13)
+    # who sits has the soles on the floor; in a jump the toes hang and the shins point back
+    feet = torch.stack([body[f"{s}_foot"] - body[f"{s}_ankle"] for s in SIDES], 1)
+    hanging = (angle_deg(feet, -body.world_up[:, None]) < TOES_HANG_DEG).all(1)
+    tucked = hanging & (body.thigh_deg > 50).all(1) & (body.knee_deg < 110).all(1) & (shin_back > 0.06).all(1)
     feet_out = level & (hips - body.foot_height.mean(1) < 0.3) & (ankles_ahead > 0.4)
     # on the toes it is a crouch: whoever sits on the heels has the feet pointing back
     toes_back = torch.stack([body.ahead(body[f"{s}_foot"] - body[f"{s}_ankle"]) for s in SIDES], 1).amax(1) < 0.05
@@ -188,6 +203,8 @@ def _posture(body: Geometry) -> tuple[Tensor, Tensor]:
         & (body.knee_deg < 70).all(1)
         & (shin_deg > 55).all(1)
     )
+    over_hips = shoulder_height.amin(1) - hips
+    chest_up = ((tilt < 75) & (hips < 0.25)) | ((tilt < 85) & (hips < 0.35) & (over_hips > 0.12) & on_hands)
     hips_up = (tilt > 60) & (tilt < 150) & facing_up & (hips - body.foot_height.amax(1) > 0.22) & (shin_deg < 50).all(1)
 
     none = torch.zeros_like(stood_on)
@@ -200,7 +217,7 @@ def _posture(body: Geometry) -> tuple[Tensor, Tensor]:
         (hips_up & near_ground, Posture.BRIDGE, none),
         ((tilt > 80) & facing_down & on_hands & near_ground & (ratio > 0.55) & hands_far & ~level, Posture.ARCH, none),
         (flat & level & facing_up & (hips < 0.5), Posture.LIE_BACK, none),
-        ((tilt > 40) & (tilt < 75) & facing_down & (ankles_ahead < -0.5) & (hips < 0.25), Posture.CHEST_UP, none),
+        ((tilt > 40) & facing_down & (ankles_ahead < -0.5) & chest_up, Posture.CHEST_UP, none),
         (flat & level & facing_down & (hips < 0.5), Posture.LIE_FRONT, none),
         (flat & level & ~facing_down & (hips < 0.55), Posture.LIE_SIDE, lower_side),
         ((tilt > 120) & (body.foot_height.amin(1) > body.high("head")), Posture.UPSIDE_DOWN, none),
@@ -209,6 +226,7 @@ def _posture(body: Geometry) -> tuple[Tensor, Tensor]:
         (upright & ((hips < 0.22) | feet_out), Posture.SIT_FLOOR, none),
         (upright & knees_down, Posture.KNEEL, none),
         (upright & one_knee & other_foot & (hips > 0.25), Posture.KNEEL_ONE, kneeling_on),
+        (upright & tucked & (balance < -0.1), Posture.TUCK_JUMP, none),
         (upright & level & ((balance < -0.14) | on_seat), Posture.SIT, none),
         ((body.thigh_deg > 45).all(1) & (ratio < 0.75), Posture.SQUAT, none),
         (upright & (lifted.abs() > 0.15) & (ratio > 0.6), Posture.ONE_LEG, stood_on),

@@ -1,5 +1,6 @@
 """Poses for the tests of texts: sampled ones, named ones, and their mirror images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 from torch import Tensor
 
 from data.captions import facing_viewer, text_joints
+from data.synth.angles import to_rotmat
 from data.synth.poses import sample_poses
+from data.synth.primitives import BY_NAME, tables
 from llmpose.body.pose import MIRROR_JOINTS, Pose
 
 
@@ -45,3 +48,14 @@ def poses() -> Poses:
 def t_pose() -> Tensor:
     """(1, 24, 3) joints of the rest pose."""
     return text_joints(Pose.rest(1).rotmat)
+
+
+@pytest.fixture(scope="session")
+def named_joints() -> Callable[..., Tensor]:
+    """(1, 24, 3) joints of a primitive of the pose sampler, without variation."""
+
+    def joints(name: str, amount: float = 0.5) -> Tensor:
+        low, high = (table[BY_NAME[name]][None] for table in tables())
+        return text_joints(torch.as_tensor(to_rotmat((1 - amount) * low + amount * high, np.zeros(1))))
+
+    return joints

@@ -86,6 +86,23 @@ def test_lying_on_the_back_is_seen_whatever_the_heading() -> None:
     assert describe(text_joints(first), style="brief") == describe(text_joints(second), style="brief")
 
 
+@pytest.mark.parametrize("name", ["supine", "supine_knees_up", "prone", "plank", "pushup_low"])
+def test_of_somebody_who_lies_nothing_is_before_or_behind_the_torso(named_joints, name: str) -> None:
+    text = describe(named_joints(name))[0][0]
+    assert "of the torso" not in text
+    assert "behind the torso" not in text
+    assert "above the neck" not in text
+
+
+@pytest.mark.parametrize("name", ["plank", "pushup_low", "cobra"])
+def test_a_body_in_one_line_does_not_bend_forward(named_joints, name: str) -> None:
+    assert "bends" not in describe(named_joints(name))[0][0]
+
+
+def test_who_bends_over_is_said_to(named_joints) -> None:
+    assert "bends far forward" in describe(named_joints("toe_touch"))[0][0]
+
+
 def test_without_a_seed_there_is_one_caption() -> None:
     with pytest.raises(BadUsage, match="without a seed"):
         describe(torch.zeros(1, 24, 3), num=3)

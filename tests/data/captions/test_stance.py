@@ -1,15 +1,11 @@
 import re
 
-import numpy as np
 import pytest
-import torch
 
-from data.captions import describe, text_joints
+from data.captions import describe
 from data.captions.brief import Row, measure_stances
 from data.captions.limb_states import Elbow, Forearm, Hand, Towards, pack_arm, unpack_arm
 from data.captions.stance import Posture
-from data.synth.angles import to_rotmat
-from data.synth.primitives import BY_NAME, tables
 from llmpose.body.pose import JOINT_NAMES
 
 POSTURES = {
@@ -22,18 +18,13 @@ POSTURES = {
     "crawl": "ALL_FOURS", "plank": "PLANK", "pushup_low": "PLANK", "side_plank": "SIDE_PLANK", "down_dog": "ARCH",
     "bear_crawl": "ARCH", "bridge": "SHOULDER_BRIDGE", "supine": "LIE_BACK", "leg_raise": "LIE_BACK",
     "prone": "LIE_FRONT", "cobra": "CHEST_UP", "side_lying": "LIE_SIDE",
+    "jump_tuck": "TUCK_JUMP",
 }  # fmt: skip
 
 
-def named_pose(name: str, amount: float = 0.5) -> torch.Tensor:
-    """(1, 22, 3, 3) a primitive of the pose sampler, without variation."""
-    low, high = (table[BY_NAME[name]][None] for table in tables())
-    return torch.as_tensor(to_rotmat((1 - amount) * low + amount * high, np.zeros(1)))
-
-
 @pytest.mark.parametrize(("name", "posture"), POSTURES.items())
-def test_the_posture_of_named_poses(name: str, posture: str) -> None:
-    assert Posture(int(measure_stances(text_joints(named_pose(name))).posture)).name == posture
+def test_the_posture_of_named_poses(named_joints, name: str, posture: str) -> None:
+    assert Posture(int(measure_stances(named_joints(name)).posture)).name == posture
 
 
 @pytest.mark.parametrize(
@@ -50,8 +41,8 @@ def test_the_posture_of_named_poses(name: str, posture: str) -> None:
         ("tree", "foot against the"),
     ],
 )
-def test_brief_captions_of_named_poses(name: str, words: str) -> None:
-    assert words in describe(text_joints(named_pose(name)), style="brief")[0][0].lower()
+def test_brief_captions_of_named_poses(named_joints, name: str, words: str) -> None:
+    assert words in describe(named_joints(name), style="brief")[0][0].lower()
 
 
 def test_an_arm_state_packs_into_one_integer() -> None:

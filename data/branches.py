@@ -103,6 +103,7 @@ def merge(examples: Sequence[Example], prefix: int, image_id: int, num_image_tok
         **{name: torch.cat(columns) for name, columns in parts.items()},
         images=images,
         prompts=[prompt for example in examples for prompt in example.prompts],
+        points=[point for example in examples for point in example.points],
         record_id=", ".join(dict.fromkeys(example.record_id for example in examples)),
         branch_tasks=tuple(example.task for example in examples),
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data.branches import merge_alike
 from llmpose.errors import UserError
-from llmpose.model.batch import IGNORE, Batch, Example, prompt_table
+from llmpose.model.batch import IGNORE, Batch, Example, point_targets, prompt_table
 from llmpose.model.layout import PADDING
 
 Pixels = Callable[[list], dict[str, Tensor]]
@@ -58,6 +58,7 @@ class Collator:
         order = [i for row in rows for i in row]
         batch = self._columns(examples, rows, order, length)
         supports, batch.prompts = prompt_table([prompt for i in order for prompt in examples[i].prompts])
+        batch.points = point_targets([examples[i] for i in order])
         images = [*(image for i in order for image in examples[i].images), *supports]
         if self.features is not None:
             batch.image_features = self.features(images)

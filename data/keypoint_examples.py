@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, cast
 
 from data.keypoints import KeypointObjects, ObjectCrop, ObjectNoise
 from data.mixture import Mixture, Part, Pick
-from data.tasks.keypoint_tasks import Form, KeypointTask, answer, any_told, phrase
+from data.tasks.keypoint_tasks import Form, KeypointTask, Positions, answer, any_told, phrase
 from llmpose.errors import UserError
 from llmpose.model.batch import Example
 from llmpose.talk.conversation import Conversation
@@ -38,6 +38,7 @@ class Asking:
     """How objects are asked about."""
 
     form: Form = "described"
+    positions: Positions = "text"
     shots: int = 1
     """Support images of a visual prompt, at most: 1 to so many are drawn."""
     most: int | None = None
@@ -96,7 +97,14 @@ class KeypointExamples:
         record_id = part.objects.records[row].id
         return [
             part.task.conversation(
-                query, keypoint, skeleton, supports, wording=rng.choice(wordings), told=any_told(rng), form=asking.form
+                query,
+                keypoint,
+                skeleton,
+                supports,
+                wording=rng.choice(wordings),
+                told=any_told(rng),
+                form=asking.form,
+                positions=asking.positions,
             ).labelled(part.task.name, f"{record_id} {skeleton.keypoints[keypoint]}")
             for keypoint in keypoints
         ]

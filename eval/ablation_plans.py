@@ -6,9 +6,9 @@ share (tokenizer, encoders, aligned model), {run} for the variant's own folder.
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from eval import papers
+from eval import papers, papers_keypoints
 from eval.tables import Column, Row, millimetres, percent
 
 RECIPES = "launch/recipes/unipose"
@@ -108,6 +108,10 @@ class Ablation:
     sized: bool = True
     """Whether the preset's words for this kind are laid over the variants."""
 
+    def with_words(self, variant: str, words: tuple[str, ...]) -> "Ablation":
+        """One variant with further words."""
+        return replace(self, variants={**self.variants, variant: (*self.variants[variant], *words)})
+
 
 def language_words(tasks: Mapping[str, int], *, epochs: int = 4) -> tuple[str, ...]:
     """One stage from nothing: a new decoder and so many examples of each task; measured by benchmarks afterwards."""
@@ -137,6 +141,7 @@ def plans(preset: Preset) -> dict[str, Ablation]:
         _attention(preset.examples),
         _orientation(),
         _tokens(preset.tokenizer_steps),
+        *_keypoints(),
     )
     return {plan.name: plan for plan in every}
 
@@ -296,6 +301,65 @@ def _single(examples: int) -> Ablation:
         prepared=("tokenizer", "vision_clip", "vision_pose"),
         notes=("Poses: MPJPE in mm; texts: ROUGE-L. Every task is seen equally often alone and together.",),
     )
+
+
+def _keypoints() -> tuple[Ablation, ...]:
+    """KptLLM++ Tab. 13 to 16 and its change of decoding (Tab. 5), on split 1 of MP-100 or of the built-in things."""
+    recipe = "launch/recipes/kptllm/tiny.yaml"
+    columns = (percent("pck_0.2_by_instance", "PCK@0.2"), Column("nme_pooled", "error / box side", "down", digits=3))
+
+    def plan(
+        name: str, title: str, better: str, worse: str, claim: str, words: tuple[str, ...], published: list[Row],
+        benchmark: str = "keypoint_visual_1shot",
+    ) -> Ablation:  # fmt: skip
+        return Ablation(
+            name=name,
+            title=title,
+            kind="keypoints",
+            variants={better: (recipe,), worse: (recipe, *words)},
+            benchmarks={"": (benchmark,)},
+            columns=columns,
+            published=tuple(published),
+            paper_data="MP-100 split 1",
+            directions=(Direction("pck_0.2_by_instance", better, worse, claim),),
+            prepared=(),
+        )
+
+    both, shown = "visual and textual", "visual"
+    large = ("model.new.hidden_size=384", "model.new.intermediate_size=1024")
+    return (
+        plan(
+            "keypoint_identify", "Identify, then detect (KptLLM++ Tab. 13)", "identify, then detect",
+            "without identifying first", "naming a keypoint first helps to find it", ("keypoints.answers=position",),
+            papers_keypoints.IDENTIFY,
+        ),
+        plan(
+            "keypoint_extractor", "How a shown keypoint becomes a token (KptLLM++ Tab. 14)", "prompt feature extractor",
+            "average pooling", "cross-attention reads more off the example", ("keypoints.prompts=average",),
+            papers_keypoints.EXTRACTOR,
+        ),
+        Ablation(
+            name="keypoint_combined",
+            title="Shown alone, or told besides (KptLLM++ Tab. 15)",
+            kind="keypoints",
+            variants={both: (recipe,), shown: (recipe,)},
+            benchmarks={both: ("keypoint_combined",), shown: ("keypoint_visual_1shot",)},
+            columns=columns,
+            published=tuple(papers_keypoints.COMBINED),
+            paper_data="MP-100 split 1",
+            directions=(Direction("pck_0.2_by_instance", both, shown, "the name helps beside the example"),),
+            prepared=(),
+            notes=("One and the same recipe: it learns both kinds of questions.",),
+        ),
+        plan(
+            "keypoint_size", "Size of the language model (KptLLM++ Tab. 16)", "twice as wide", "as in the recipe",
+            "a larger language model finds more", (), papers_keypoints.SIZE,
+        ).with_words("twice as wide", large),
+        plan(
+            "keypoint_decoding", "Positions in digits, or read by a head (KptLLM++ Tab. 5)", "digits", "head",
+            "digits are better than a head that regresses", ("keypoints.positions=regression",), [],
+        ),
+    )  # fmt: skip
 
 
 def _published_single() -> list[Row]:

@@ -203,16 +203,17 @@ def run_ablations(
     if preset not in PRESETS:
         raise BadUsage(f"--preset {preset!r}: choose {' or '.join(PRESETS)}")
     known = plans(PRESETS[preset])
-    unknown = [name for name in only if name not in known]
+    kinds = {plan.kind for plan in known.values()}
+    unknown = [name for name in only if name not in known and name not in kinds]
     if unknown:
-        raise BadUsage(f"no ablation is called {unknown[0]!r}; there are {', '.join(known)}")
+        raise BadUsage(f"no ablation is called {unknown[0]!r}; there are {', '.join([*known, *sorted(kinds)])}")
     if seeds < 1:
         raise BadUsage(f"--seeds {seeds}: at least 1")
     say = (lambda line: console.print(line, highlight=False)) if console is not None else (lambda line: None)
     lab = Lab(replace(bench, out_dir=bench.out_dir / "ablations"), PRESETS[preset], seeds, say=say)
     tables = []
     for name, plan in known.items():
-        if not only or name in only:
+        if not only or name in only or plan.kind in only:
             tables.append(lab.run(plan))
             if console is not None:
                 console.print(tables[-1].to_rich())

@@ -1,6 +1,6 @@
 """The papers' numbers, as printed, for the tables: shares of 1 where the paper prints percent, millimetres, seconds.
 
-Sources: UniPose (main text Tab. 2 to 7, supplementary Tab. 4 to 7), KptLLM++ (Tab. 1, 2). A dagger marks
+Sources: UniPose (main text Tab. 2 to 7, supplementary Tab. 4 to 7), KptLLM++ (eval/papers_keypoints.py). A dagger marks
 UniPose trained on that one task alone.
 """
 
@@ -163,27 +163,3 @@ OVER_THREE_RUNS: dict[str, dict[str, tuple[float, float]]] = {
     "pose_editing": dict(zip(_POSE_RUNS, ((271.1, 0.61), (138.5, 0.26), (0.014, 0.00)), strict=True)),
     "pose_estimation": dict(zip(_POSE_RUNS[:2], ((94.6, 0.05), (59.1, 0.03)), strict=True)),
 }
-
-# KptLLM++ Tab. 2, split 1.
-_MP100 = ("pck_0.2_by_instance",)
-MP100: dict[int, list[Row]] = {
-    1: _percent_rows(
-        _MP100,
-        ("ProtoNet", (46.05,)),
-        ("POMNet", (84.23,)),
-        ("CapeFormer", (89.45,)),
-        ("KptLLM", (91.66,)),
-    ),
-    5: _percent_rows(
-        _MP100,
-        ("ProtoNet", (60.31,)),
-        ("POMNet", (84.72,)),
-        ("CapeFormer", (91.94,)),
-        ("KptLLM", (93.17,)),
-    ),
-}
-
-# KptLLM++ Tab. 1.
-KEYPOINT_SEMANTICS: list[Row] = _percent_rows(
-    ("accuracy",), ("LLaVA", (3.0,)), ("LLaVA, fine-tuned", (72.0,)), ("KptLLM", (83.0,))
-)

@@ -42,13 +42,17 @@ class Prediction:
     confidence: float = 1.0
     pose_confidences: list[float] = field(default_factory=list)
     finish_reason: str = "end"
+    points: list[list[float]] = field(default_factory=list)
+    """x, y, confidence of each point in the answer; at expected values where they were asked for."""
 
     @staticmethod
     def of(record_id: str, answer: "Answer") -> "Prediction":
         poses = [pose.rotmat.reshape(22, 3, 3).cpu().numpy() for pose in answer.poses]
         stacked = np.stack(poses).astype(np.float32) if poses else np.zeros((0, 22, 3, 3), np.float32)
         confidences = [float(c) for c in answer.pose_confidences]
-        return Prediction(record_id, answer.text, stacked, float(answer.confidence), confidences, answer.finish_reason)
+        points = [[float(point.x), float(point.y), float(point.confidence)] for point in answer.points]
+        sure = float(answer.confidence)
+        return Prediction(record_id, answer.text, stacked, sure, confidences, answer.finish_reason, points)
 
     def to_line(self) -> str:
         packed = base64.b64encode(np.ascontiguousarray(self.poses, np.float32).tobytes()).decode("ascii")

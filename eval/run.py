@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
-from eval.benchmarks import BENCHMARKS
+from eval.benchmarks import BENCHMARKS, SPLITS
 from eval.benchmarks.base import Bench, MissingNeed, Result
 from eval.zero_shot import ZERO_SHOT
 from llmpose.errors import BadUsage
 
-EVERYTHING = {**BENCHMARKS, **ZERO_SHOT}
+EVERYTHING = {**BENCHMARKS, **ZERO_SHOT, **SPLITS}
 GROUPS = {"all": list(BENCHMARKS), "zero-shot": list(ZERO_SHOT)}
 
 
@@ -58,6 +58,7 @@ def evaluate(wanted: Sequence[str], bench: Bench, console: Console | None = None
 
 def list_benchmarks(console: Console) -> None:
     """Two tables: the benchmarks with the sets they read, and the sets with the way to get them."""
+    from eval.benchmarks.keypoint_protocols import SETS
     from eval.benchmarks.taskset import HOW_TO_GET
 
     benchmarks = RichTable("name", "table", "reads", title="Benchmarks", title_justify="left")
@@ -66,7 +67,7 @@ def list_benchmarks(console: Console) -> None:
         reads, _, _ = benchmark.needs.partition(":")
         benchmarks.add_row(name, benchmark.title, reads)
     sets = RichTable("DATA/", "what it is and how to get it", title="Sets", title_justify="left")
-    for name, how in HOW_TO_GET.items():
+    for name, how in {**HOW_TO_GET, **{name: f"{one.title}: {one.how}" for name, one in SETS.items()}}.items():
         sets.add_row(name, how)
     console.print(benchmarks, sets)
 

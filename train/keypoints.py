@@ -20,12 +20,13 @@ from data.keypoints import MARGIN, KeypointObjects, ObjectNoise
 from data.record_set import RecordSet
 from data.tasks import keypoint_task
 from llmpose.errors import UserError
-from llmpose.model.assemble import assemble
+from llmpose.model.assemble import assemble, grow_tables
 from llmpose.model.batch import Batch, Example
 from llmpose.model.config import VisionEncoderSpec
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from llmpose.talk.processing import LlmPoseProcessor
-from llmpose.talk.vocabulary import add_pose_words
+from llmpose.talk.vocabulary import add_point_word, add_pose_words
+from train.apart import Apart, keep_apart
 from train.job import Job
 from train.language import LanguageRecipe
 from train.language_model import (
@@ -86,6 +87,10 @@ class Keypoints:
     """How a shown keypoint becomes a token: cross-attention (KptLLM++ §3.3), or averaged features (Tab. 14)."""
     answers: Literal["described", "named", "position"] = "described"
     """Name, description, position; name, position; position alone, without identifying first (Tab. 13)."""
+    positions: Literal["text", "regression"] = "text"
+    """x and y in digits (KptLLM++), or read by a head off the word <point> (KptLLM, Eq. 5 and 7)."""
+    position_loss: float = 2.0
+    """λ of the head's L1 loss."""
     shots: int = 1
     """Support images of a visual prompt, at most."""
     per_object: int | None = None
@@ -102,6 +107,7 @@ class Keypoints:
     def __post_init__(self) -> None:
         at_least("keypoints.shots", self.shots, 1)
         at_least("keypoints.crop_px", self.crop_px, 16)
+        at_least("keypoints.position_loss", self.position_loss, 0)
 
 
 @dataclass(kw_only=True)
@@ -112,6 +118,8 @@ class KeypointRecipe(LanguageRecipe):
     """How keypoints are shown, asked for and answered."""
     new_vision: NewVision = field(default_factory=NewVision)
     """The vision encoder, where the model is new and model.vision names none."""
+    apart: Apart = field(default_factory=Apart)
+    """Test sets whose images must not be trained on."""
 
 
 RECIPES: dict[str, type[Recipe]] = {"keypoints": KeypointRecipe}
@@ -125,12 +133,13 @@ def build(recipe: Recipe) -> Job:
     started = _start(recipe, asked)
     started = adapt(started, plan, recipe.lora, Path(recipe.run_dir))
     own = recipe.keypoints
-    asking = Asking(form=own.answers, shots=own.shots, most=own.per_object, noise=own.noise)
+    said: dict[str, Any] = {"form": own.answers, "positions": own.positions, "most": own.per_object}
+    asking = Asking(**said, shots=own.shots, noise=own.noise)
     train_data = KeypointExamples(asked, started.processor, asking, seed=recipe.seed, size=recipe.examples_per_epoch)
     collate = _collator(recipe, started, tuple(dict.fromkeys(one.task.name for one in asked)))
     evaluate = None
     if recipe.data.eval:
-        still = Asking(form=own.answers, shots=1, most=own.per_object, noise=None)
+        still = Asking(**said, shots=1, noise=None)
         held_out = asked_sets(recipe, recipe.data.eval)
         test_data = KeypointExamples(held_out, started.processor, still, seed=0, size=recipe.eval_examples)
         evaluate = _evaluator(test_data, collate, recipe)
@@ -148,19 +157,21 @@ def build(recipe: Recipe) -> Job:
 def asked_sets(recipe: KeypointRecipe, sources: dict[str, Source]) -> list[Asked]:
     """Every task over every source; a source's weight is divided among its tasks, and grows with its records."""
     found: list[Asked] = []
-    for source in sources.values():
+    for name, source in sources.items():
         records = RecordSet.load(recipe.data.folder(source))
         if source.split is not None:
             records = records.filter(split=source.split)
+        if sources is recipe.data.train:
+            records = keep_apart(name, records, recipe.apart, recipe.data, Path(recipe.run_dir))
         if source.limit is not None and source.limit < len(records):
             chosen = torch.randperm(len(records), generator=torch.Generator().manual_seed(recipe.seed))
             records = records.select(sorted(chosen[: source.limit].tolist()))
         own = recipe.keypoints
         objects = KeypointObjects(records, size_px=own.crop_px, margin=own.margin, keep=own.keep_crops)
         weights = source.tasks or TASK_WEIGHTS
-        for name, weight in weights.items():
+        for task, weight in weights.items():
             share = weight / max(sum(weights.values()), 1e-9)
-            found.append(Asked(keypoint_task(name), objects, share * source.weight * len(objects)))
+            found.append(Asked(keypoint_task(task), objects, share * source.weight * len(objects)))
     if not any(one.weight > 0 for one in found):
         raise UserError("data.train: no source; name one, like data.train.things.records=records/things")
     return found
@@ -184,12 +195,31 @@ def _start(recipe: KeypointRecipe, asked: list[Asked]) -> Started:
                 "adapter merged into its base"
             )
         started.bare.add_keypoint_prompts(recipe.keypoints.prompts, seed=recipe.seed)
-        old = started.processor
-        codec = old.pose_tokenizer if old.has_pose_tokenizer else None
-        processor = LlmPoseProcessor.for_model(started.bare.config, old.tokenizer, codec)
-        started = Started(started.model, processor, started.base)
+        started = Started(started.model, _processor_of(started, started.processor.tokenizer), started.base)
+    if recipe.keypoints.positions == "regression" and started.bare.point_head is None:
+        if isinstance(started.model, PeftModel):
+            raise UserError(
+                "keypoints.positions=regression: start_from is an adapter whose model writes positions in digits; "
+                "start from a whole model, such as the adapter merged into its base"
+            )
+        tokenizer: Any = started.processor.tokenizer
+        vocabulary = add_point_word(tokenizer)
+        assert vocabulary.point_id is not None
+        grow_tables(started.bare.language, vocabulary.size)
+        started.bare.add_point_head(vocabulary.point_id, seed=recipe.seed)
+        started = Started(started.model, _processor_of(started, tokenizer), started.base)
+    if recipe.keypoints.positions == "text" and started.bare.point_head is not None:
+        raise UserError("start_from: this model's head reads positions off a word; set keypoints.positions=regression")
+    started.bare.config.keypoint_loss_weight = recipe.keypoints.position_loss
     started.bare.config.keypoint_answers = recipe.keypoints.answers
     return started
+
+
+def _processor_of(started: Started, tokenizer: Any) -> LlmPoseProcessor:
+    """Anew, after the model has learnt to take or give something more."""
+    old = started.processor
+    codec = old.pose_tokenizer if old.has_pose_tokenizer else None
+    return LlmPoseProcessor.for_model(started.bare.config, tokenizer, codec)
 
 
 def _of_keypoints_alone(parts: LanguageModel, vision: NewVision, texts: list[str], seed: int) -> Started:
@@ -238,12 +268,16 @@ def _evaluator(
         """Held-out loss per target and share of targets that are the likeliest token, by task."""
         device = next(model.parameters()).device
         sums: Tensor | None = None
+        points = torch.zeros(2)
         tasks: tuple[str, ...] = ()
         for begin in range(0, len(data), micro):
             picks = [data.mixture.pick(0, index) for index in range(begin, min(begin + micro, len(data)))]
             batch = collate(data.encode(picks)).to(device)
-            found = cast(LlmPoseForConditionalGeneration, model)(**batch).sums
+            out = cast(LlmPoseForConditionalGeneration, model)(**batch)
+            found = out.sums
             assert found is not None
+            if "keypoint_l1" in (out.ratios or {}):
+                points += torch.stack(out.ratios["keypoint_l1"]).cpu()
             part = torch.stack([found.task_loss, found.task_correct, found.task_count]).cpu()
             sums, tasks = part if sums is None else sums + part, batch.tasks
         assert sums is not None
@@ -252,6 +286,6 @@ def _evaluator(
         for name, (loss, correct, count) in zip(tasks, sums.T.tolist(), strict=True):
             if count:
                 metrics |= {f"loss_{name}": loss / count, f"accuracy_{name}": correct / count}
-        return metrics
+        return metrics | ({"keypoint_l1": float(points[0] / points[1])} if points[1] else {})
 
     return evaluate

@@ -135,7 +135,7 @@ def components(model: nn.Module) -> dict[str, tuple[str, ...]]:
     tables = {id(table) for table in (bare.get_input_embeddings(), bare.get_output_embeddings())}
     rows = [name for name, module in bare.named_modules() if id(module) in tables]
     named = {"token_rows": rows, "language_model": ["language"]}
-    parts = {**named, **{name: [name] for name in ("pose_queries", "projector", "vision", "prompts")}}
+    parts = {**named, **{name: [name] for name in ("pose_queries", "projector", "vision", "prompts", "point_head")}}
     return {label: tuple(around + start for start in starts) for label, starts in parts.items()}
 
 
@@ -305,7 +305,7 @@ def _trains(name: str, component: str, plan: Mapping[str, How], has_adapter: boo
         return True
     if "original_module" in name or "base_layer" in name:
         return False
-    if component in ("pose_queries", "projector", "prompts"):
+    if component in ("pose_queries", "projector", "prompts", "point_head"):
         return "modules_to_save" in name
     return "lora_" in name or "token_adapter" in name or "trainable_tokens" in name
 

@@ -88,6 +88,7 @@ STAGES: dict[str, Stage] = {
             "projector": "full",
             "vision": "lora",
             "prompts": "full",
+            "point_head": "full",
         },
     ),
 }

@@ -33,6 +33,7 @@ def _read(
     skeleton: str = "coco17",
     min_keypoints: int | str = 1,
     masks: str = "yes",
+    crowds: str = "no",
 ) -> Items:
     found = load_skeleton(_beside(root, skeleton))
     layout = Layout(
@@ -41,6 +42,8 @@ def _read(
         num_keypoints=found.num_keypoints,
         min_keypoints=int(number(min_keypoints, "min_keypoints", 0, found.num_keypoints)),
         masks=masks != "no",
+        crowds=crowds == "yes",
+        attributes=lambda annotation, _image, _category: {"crowd": True} if annotation.get("iscrowd") else {},
         amend=amend_from_world,
     )
     for path, name in annotation_files(root, split, annotations, "annotations/person_keypoints_{split}{year}.json"):
@@ -126,5 +129,6 @@ COCO = Source(
         "skeleton": "name, or a .yaml file of your own (default coco17)",
         "min_keypoints": "leave out instances with fewer labelled points (default 1; 0 keeps all)",
         "masks": "yes or no (default yes)",
+        "crowds": "yes keeps regions marked as crowds, which AP with found boxes ignores; with min_keypoints=0",
     },
 )

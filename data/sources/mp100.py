@@ -9,11 +9,12 @@ CarFusion's cars) they take that set's names and descriptions, else the names in
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data.record import Record
 from data.rejects import Rejects
 from data.sources.base import Items, Source, choice, not_the_dataset
 from data.sources.coco_json import Entry, Layout, coco_records, read_coco
@@ -33,7 +34,50 @@ _SEED = 1
 # ---- records --------------------------------------------------------------------------------------------------------
 
 
-def _read(root: Path, split: str | None, rejects: Rejects, *, number: str = "1", annotations: str = "") -> Items:
+GROUPS: dict[str, Callable[[Entry], bool]] = {
+    "human_body": lambda category: category.get("name") == "person",
+    "human_face": lambda category: category.get("name") == "face",
+    "vehicle": lambda category: category.get("supercategory") == "vehicle",
+    "furniture": lambda category: category.get("supercategory") == "furniture",
+}
+"""Groups that tests across super-categories leave out of training, one at a time (POMNet)."""
+
+
+def _read(
+    root: Path,
+    split: str | None,
+    rejects: Rejects,
+    *,
+    number: str = "1",
+    annotations: str = "",
+    without: str = "",
+) -> Items:
+    if without:
+        choice(without, GROUPS, "option without")
+        yield from _regrouped(_plain(root, None, rejects, number, annotations), GROUPS[without], split)
+    else:
+        yield from _plain(root, split, rejects, number, annotations)
+
+
+def _regrouped(items: Items, is_kept: Callable[[Entry], bool], split: str | None) -> Items:
+    """All categories of a split's three files dealt anew: one group for the test, the others for training.
+
+    The test's instances are numbered anew, in the files' order, so that its episodes are drawn as those of a split.
+    """
+    places: Counter[str] = Counter()
+    orders: dict[int, int] = {}
+    for record in items:
+        assert isinstance(record, Record)
+        about = record.attributes
+        entry = {"name": about["category"], "supercategory": about["supercategory"]}
+        record.split = "test" if is_kept(entry) else "train"
+        about["place"], places[record.split] = places[record.split], places[record.split] + 1
+        about["category_place"] = orders.setdefault(about["category_id"], len(orders))
+        if split in (None, record.split):
+            yield record
+
+
+def _plain(root: Path, split: str | None, rejects: Rejects, number: str, annotations: str) -> Items:
     for path, name in _files(root, split, number, annotations):
         content = read_coco(path)
         places = published_places(content)
@@ -291,5 +335,6 @@ MP100 = Source(
     options={
         "number": "which of the five splits of categories: 1 to 5 (default 1)",
         "annotations": "one json file below --root instead of those above",
+        "without": f"keep one group for the test, train on all others: {', '.join(GROUPS)}",
     },
 )

@@ -6,7 +6,8 @@
     keypoint_combined    image, "the left eye", <keypoint>
 
 What is shown lies in support images, which the language model never sees. Answers first identify, then detect (§3.4);
-`form` "named" leaves the description out, "position" leaves the identification out (Tab. 13).
+`form` "named" leaves the description out, "position" leaves the identification out (Tab. 13). `positions` "regression"
+puts a point in place of the digits, which a head learns to read off one word (KptLLM, Eq. 5).
 """
 
 from dataclasses import dataclass
@@ -17,15 +18,14 @@ from data.keypoints import ObjectCrop
 from data.tasks.base import fill, wordings_of
 from llmpose.body.skeleton import Skeleton
 from llmpose.errors import UserError
-from llmpose.talk.conversation import Conversation, ImagePart, KeypointPart, Part, TextPart
+from llmpose.talk.conversation import Conversation, ImagePart, KeypointPart, Part, PointPart, TextPart
 
 Form = Literal["described", "named", "position"]
 """Name, description and position; name and position; position alone."""
 Told = Literal["name", "description", "both"]
 """What a question says of a keypoint."""
 TOLD: tuple[Told, ...] = get_args(Told)
-GRAMMAR_OF: dict[Form, str] = {"described": "named_point", "named": "named_point", "position": "point"}
-"""What answers of each form look like, for decoding."""
+Positions = Literal["text", "regression"]
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,18 @@ class KeypointTask:
         wording: str,
         told: Told = "name",
         form: Form = "described",
+        positions: Positions = "text",
     ) -> Conversation:
         """Question and answer."""
         asked = self.question(query, keypoint, skeleton, supports, wording=wording, told=told)
         point = query.point(keypoint) if self.detects else None
         if self.detects and point is None:
             raise UserError(f"{skeleton.keypoints[keypoint]!r} of {skeleton.name!r} is not in the image asked about")
-        return asked.assistant(answer(skeleton, keypoint, point, form))
+        text = answer(skeleton, keypoint, point, form)
+        if point is None or positions == "text":
+            return asked.assistant(text)
+        identity = text.removesuffix(_digits(point))
+        return asked.assistant(*([identity] if identity else []), PointPart(*_inside(point)))
 
 
 KEYPOINT_TASKS: dict[str, KeypointTask] = {
@@ -123,9 +128,17 @@ def answer(skeleton: Skeleton, keypoint: int, point: tuple[float, float] | None,
     identity = f"{name}. {described}" if described and form == "described" else name
     if point is None:
         return f"{identity}."
-    x, y = (min(max(value, 0.0), 1.0) for value in point)
-    position = f"{x:.3f}, {y:.3f}"
+    position = _digits(point)
     return position if form == "position" else f"{identity}: {position}"
+
+
+def _inside(point: tuple[float, float]) -> tuple[float, float]:
+    x, y = (min(max(value, 0.0), 1.0) for value in point)
+    return x, y
+
+
+def _digits(point: tuple[float, float]) -> str:
+    return PointPart(*_inside(point)).text
 
 
 def name_in(text: str) -> str:

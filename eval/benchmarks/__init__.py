@@ -12,6 +12,11 @@ def _from(module: str, name: str, *arguments: str) -> "Callable[[], Benchmark]":
     return lambda: getattr(import_module(f"eval.benchmarks.{module}"), name)(*arguments)
 
 
+_GROUPS = ("human_body", "human_face", "vehicle", "furniture")
+_KEYPOINT_SETS = (
+    *("coco", "ap10k", "ap10k_canidae", "ap10k_felidae", "humanart"),
+    *("macaque", "animal_kingdom", "carfusion", "animalpose"),
+)
 BENCHMARKS: "dict[str, Callable[[], Benchmark]]" = {
     "pose_to_text": _from("comprehension", "Comprehension", "pose_to_text", "Pose to text"),
     "pose_diff": _from("comprehension", "Comprehension", "pose_diff", "Pose difference"),
@@ -30,4 +35,13 @@ BENCHMARKS: "dict[str, Callable[[], Benchmark]]" = {
     "keypoint_visual_5shot": _from("keypoints", "VisualPrompts", "5"),
     "keypoint_textual": _from("keypoints", "TextualPrompts"),
     "keypoint_semantic": _from("keypoints", "Semantics"),
+    "keypoint_combined": _from("keypoints", "CombinedPrompts"),
+    **{f"keypoint_cross_{name}": _from("keypoints", "CrossGroups", name) for name in _GROUPS},
+    **{f"keypoints_{name}": _from("keypoint_sets", "DetectionSet", name) for name in _KEYPOINT_SETS},
 }
+SPLITS: "dict[str, Callable[[], Benchmark]]" = {
+    f"keypoint_visual_{shots}shot_split{split}": _from("keypoints", "VisualPrompts", shots, split)
+    for split in "2345"
+    for shots in "15"
+}
+"""The other splits of MP-100: each for a model of its own, so they are no part of "all"."""

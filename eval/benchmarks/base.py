@@ -148,7 +148,7 @@ class Bench:
 
         return PosePairTextRetrieval.from_pretrained(run_model(self.pair_retrieval_dir)).to(self.torch_device).eval()  # type: ignore[arg-type]
 
-    def decoding(self, grammar: str) -> "Decoding":
+    def decoding(self, grammar: str, *, refine_points: bool = False) -> "Decoding":
         """Greedy, as the papers decode; `grammar` "pose" makes every answer of a pose task hold exactly one pose."""
         from llmpose.talk.decoding import Decoding
 
@@ -158,6 +158,7 @@ class Bench:
             batch_size=self.batch_size,
             seed=self.seed,
             refine_poses=self.refine_poses and grammar == "pose",
+            refine_points=refine_points,
         )
 
     @property
@@ -166,12 +167,19 @@ class Bench:
         return "poses from the mean of their codes" if self.refine_poses else "poses from their likeliest codes"
 
     def answers(
-        self, task: str, questions: Sequence[Question], *, grammar: str, about: Mapping[str, Any]
+        self,
+        task: str,
+        questions: Sequence[Question],
+        *,
+        grammar: str,
+        about: Mapping[str, Any],
+        refine_points: bool = False,
     ) -> dict[str, Prediction]:
         """The model's answers by record id, from the cache where they are there."""
         from llmpose.talk.generation import generate
 
-        settings, cache = self.decoding(grammar), self._cache(task, grammar, about)
+        settings = self.decoding(grammar, refine_points=refine_points)
+        cache = self._cache(task, settings, about)
 
         def tell(done: int, total: int) -> None:
             if self.progress is not None and self.is_main:
@@ -187,10 +195,10 @@ class Bench:
 
     def kept_answers(self, task: str, *, grammar: str, about: Mapping[str, Any]) -> dict[str, Prediction]:
         """Answers of an earlier run to the same questions, without asking anything."""
-        return self._cache(task, grammar, about).read()
+        return self._cache(task, self.decoding(grammar), about).read()
 
-    def _cache(self, task: str, grammar: str, about: Mapping[str, Any]) -> PredictionCache:
-        decoding = describe_settings(self.decoding(grammar))
+    def _cache(self, task: str, settings: "Decoding", about: Mapping[str, Any]) -> PredictionCache:
+        decoding = describe_settings(settings)
         key = {"model": self.model_hash, "decoding": decoding, "templates": self.templates, **about}
         return PredictionCache(self.out_dir / "predictions", task, key)
 

@@ -3,7 +3,8 @@
 MP-100's protocol: the published episodes of the test categories, PCK@0.2 over the longest side of the query's box,
 each pair of supports and query counted alike. Objects are cut out by their true boxes.
 
-    DATA/mp100_1      split 1 of MP-100, whole: llmpose data prepare mp100 --option number=1, or the built-in things
+    DATA/mp100_1                  split 1 of MP-100, whole (mp100_2 … mp100_5 the others), or the built-in things
+    DATA/mp100_cross_vehicle      all of MP-100, vehicles kept for the test: --option without=vehicle
 """
 
 from collections import Counter
@@ -12,32 +13,41 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from random import Random
+from typing import ClassVar
 
 import numpy as np
 
 from data.keypoints import KeypointObjects
 from data.record_set import RecordSet
 from data.sources.mp100 import Episode, mp100_episodes
-from data.tasks.keypoint_tasks import GRAMMAR_OF, Form, Told, keypoint_task, name_in
-from eval import papers
+from data.tasks.keypoint_tasks import Told, keypoint_task, name_in
+from eval import papers_keypoints as papers
 from eval.benchmarks.base import Bench, Benchmark, MissingNeed, Result
 from eval.benchmarks.taskset import chosen_rows
 from eval.metrics.pck import Pck, SemanticAccuracy, mp100_length
 from eval.predict import Prediction, Question
 from eval.tables import Column, Headline, Row, Table, percent
 from llmpose.talk.conversation import Conversation
+from llmpose.talk.keypoints import point_grammar
 from llmpose.talk.rows import COORDINATES
 
 SET = "mp100_1"
-HOW_TO_GET_IT = (
-    "MP-100, split 1 (llmpose data prepare mp100 --option number=1); llmpose data objects makes one of its own"
-)
 THRESHOLD = 0.2
 _KEY = "pck_0.2_by_instance"
 _COLUMNS: list[Column] = [percent(_KEY, "PCK@0.2"), Column("nme_pooled", "error / box side", "down", digits=3)]
 MEAN_KEYPOINT = "mean keypoint"
 _NO_NAME = "point "
 """MP-100's categories without names have point 1, point 2, …: nobody can name those."""
+
+
+def need_of(set_name: str) -> str:
+    """What lies in DATA/<set_name>, and how to get it."""
+    if set_name.startswith("mp100_cross_"):
+        option = f"without={set_name.removeprefix('mp100_cross_')}"
+        return f"all of MP-100, one group kept for the test (llmpose data prepare mp100 --option {option})"
+    number = set_name.removeprefix("mp100_")
+    own = "; llmpose data objects makes its like" if number == "1" else ""
+    return f"MP-100, split {number} (llmpose data prepare mp100 --option number={number}){own}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +65,14 @@ class Asked:
 
 
 class TestObjects:
-    """The objects of DATA/mp100_1, the pairs of its test split, and where answers lie in their pictures."""
+    """The objects of a set of MP-100, the pairs of its test split, and where answers lie in their pictures."""
 
     __test__ = False
 
-    def __init__(self, bench: Bench) -> None:
-        folder = Path(bench.sets.get(SET, bench.data_dir / SET))
+    def __init__(self, bench: Bench, set_name: str = SET) -> None:
+        folder = Path(bench.sets.get(set_name, bench.data_dir / set_name))
         if not folder.is_dir():
-            raise MissingNeed(f"{folder} is not there; it holds {HOW_TO_GET_IT}")
+            raise MissingNeed(f"{folder} is not there; it holds {need_of(set_name)}")
         if bench.model.prompts is None:
             raise MissingNeed("this model takes no keypoint prompts; train one: launch/recipes/kptllm")
         self.bench, self.records = bench, RecordSet.load(folder)
@@ -70,9 +80,9 @@ class TestObjects:
         if len(self.objects) != len(self.records):
             raise MissingNeed(f"{folder}: some records have no image, box or keypoints; prepare the set anew")
         self.splits = self.records.column("split")
-        self.form: Form = bench.model.config.keypoint_answers or "described"
         sums = {name: file["sha256"] for name, file in self.records.manifest.get("files", {}).items()}
-        self.about = {"set": SET, "files": sums}
+        self.about = {"set": set_name, "files": sums}
+        self.writes_digits = bench.model.config.keypoint_positions == "text"
 
     @cached_property
     def test_rows(self) -> list[int]:
@@ -127,9 +137,10 @@ class TestObjects:
             return kind.question(query, one.keypoint, skeleton, supports, wording=wording, told=told)
 
         questions = [Question(one.id, lambda one=one: conversation(one)) for one in asked]
-        grammar = GRAMMAR_OF[self.form] if kind.detects else "text"
+        grammar = point_grammar(self.bench.model.config) if kind.detects else "text"
         about = {**self.about, "task": task, "told": told, "count": len(asked), "key": key}
-        return self.bench.answers(key, questions, grammar=grammar, about=about)
+        refine = kind.detects and self.writes_digits
+        return self.bench.answers(key, questions, grammar=grammar, about=about, refine_points=refine)
 
     def scores(
         self, pairs: Sequence[tuple[int, int, np.ndarray]], points: Mapping[str, np.ndarray]
@@ -158,17 +169,35 @@ def said_points(answers: Mapping[str, Prediction]) -> dict[str, np.ndarray]:
     return found
 
 
-class VisualPrompts(Benchmark):
-    """KptLLM++ Tab. 2: a keypoint shown in one or five support images, found in another image."""
+def refined_points(answers: Mapping[str, Prediction]) -> dict[str, np.ndarray]:
+    """The same at the expected value of the digits' distribution."""
+    found = said_points(answers)
+    return found | {name: np.array(own.points[-1][:2], np.float32) for name, own in answers.items() if own.points}
 
-    def __init__(self, shots: str) -> None:
-        self.shots = int(shots)
-        self.name = f"keypoint_visual_{shots}shot"
-        self.title = f"Keypoints by example, {shots}-shot, unseen categories (KptLLM++ Tab. 2)"
-        self.needs = f"DATA/{SET}: {HOW_TO_GET_IT}"
+
+class PairedPrompts(Benchmark):
+    """A keypoint shown in one or five support images, found in another image: MP-100's episodes.
+
+    Rows are kinds of questions; each stands there a second time with its points at expected values, where the model
+    writes them in digits.
+    """
+
+    set_name = SET
+    shots = 1
+    asks: ClassVar[Mapping[str, str]] = {"": "keypoint_visual"}
+    """What a row's name says beside the model's -> task."""
+    headline = ""
+    paper_data = ""
+
+    @property
+    def needs(self) -> str:  # type: ignore[override]
+        return f"DATA/{self.set_name}: {need_of(self.set_name)}"
+
+    def published(self) -> list[Row]:
+        raise NotImplementedError
 
     def measure(self, bench: Bench) -> Result | None:
-        test = TestObjects(bench)
+        test = TestObjects(bench, self.set_name)
         pairs: list[tuple[int, int, np.ndarray]] = []
         asked: list[Asked] = []
         for number, episode in enumerate(test.pairs(self.shots)):
@@ -178,11 +207,23 @@ class VisualPrompts(Benchmark):
             pairs.append((number, episode.query, scored))
             asked += [Asked(number, episode.query, k, episode.supports) for k in np.flatnonzero(scored).tolist()]
         askable = [one for one in asked if any(test.objects.crop(row).points[one.keypoint, 2] for row in one.supports)]
-        answers = test.ask("keypoint_visual", askable, "name", key=self.name)
+        answers = {
+            name: test.ask(task, askable, "name", key=f"{self.name}{f'_{task}' if name else ''}")
+            for name, task in self.asks.items()
+        }
         if not bench.is_main:
             return None
         nowhere = {one.id: np.array([-9.0, -9.0], np.float32) for one in asked}
-        values, per_pair = test.scores(pairs, nowhere | said_points(answers))
+        rows, notes, per_pair = [], [], {}
+        for name, own in answers.items():
+            method = f"{bench.method}, {name}" if name else bench.method
+            values, shares = test.scores(pairs, nowhere | said_points(own))
+            rows.append(Row(method, "ours", values))
+            per_pair = per_pair or shares
+            if test.writes_digits:
+                refined, _ = test.scores(pairs, nowhere | refined_points(own))
+                rows.append(Row(f"{method}, at expected values", "ours", refined))
+                notes.append(refinement_note(values, refined))
         mean = {one.id: test.mean_point for one in asked}
         copied = {one.id: _copied(test, one) for one in asked}
         table = Table(
@@ -190,19 +231,67 @@ class VisualPrompts(Benchmark):
             self.title,
             _COLUMNS,
             [
-                Row(bench.method, "ours", values),
+                *rows,
                 Row(MEAN_KEYPOINT, "baseline", test.scores(pairs, mean)[0], note="of the seen categories"),
                 Row("where it lies in the support", "baseline", test.scores(pairs, copied)[0]),
-                *papers.MP100[self.shots],
+                *self.published(),
             ],
-            protocol="PCK over the longest side of the cleaned box, mean over pairs; true boxes; published episodes of "
-            f"split 1{'' if bench.limit is None else f', {len(pairs)} of them'}",
+            protocol="PCK over the longest side of the cleaned box, mean over pairs; true boxes; published episodes"
+            f"{'' if bench.limit is None else f', {len(pairs)} of them'}",
             n=len(pairs),
-            data=bench.data_name or SET,
-            paper_data="MP-100 split 1",
-            headlines=[Headline("visual_prompt_unseen", _KEY, MEAN_KEYPOINT)] if self.shots == 1 else [],
+            data=bench.data_name or self.set_name,
+            paper_data=self.paper_data,
+            notes=notes[:1],
+            headlines=[Headline(self.headline, _KEY, MEAN_KEYPOINT)] if self.headline else [],
         )
         return Result(table, per_pair, "PCK@0.2", True)
+
+
+def refinement_note(plain: Mapping[str, float], refined: Mapping[str, float]) -> str:
+    """Whether expected values lower the error."""
+    before, after = plain["nme_pooled"], refined["nme_pooled"]
+    verdict = "lower the error" if after < before else "do not lower the error"
+    return f"Expected values of the digits {verdict}: {after:.4f} against {before:.4f} of the box's side."
+
+
+class VisualPrompts(PairedPrompts):
+    """KptLLM++ Tab. 2, one of its five splits."""
+
+    def __init__(self, shots: str, split: str = "1") -> None:
+        self.shots, self.split, self.set_name = int(shots), int(split), f"mp100_{split}"
+        self.name = f"keypoint_visual_{shots}shot{'' if split == '1' else f'_split{split}'}"
+        where = "" if split == "1" else f", split {split}"
+        self.title = f"Keypoints by example, {shots}-shot, unseen categories{where} (KptLLM++ Tab. 2)"
+        self.headline = "visual_prompt_unseen" if (shots, split) == ("1", "1") else ""
+        self.paper_data = f"MP-100 split {split}"
+
+    def published(self) -> list[Row]:
+        return papers.mp100(self.shots, self.split)
+
+
+class CombinedPrompts(PairedPrompts):
+    """KptLLM++ Tab. 15: shown by example alone, and told by name besides."""
+
+    name = "keypoint_combined"
+    title = "Keypoints by example and in words together, unseen categories (KptLLM++ Tab. 15)"
+    asks: ClassVar[Mapping[str, str]] = {"visual and textual": "keypoint_combined", "visual": "keypoint_visual"}
+    paper_data = "MP-100 split 1"
+
+    def published(self) -> list[Row]:
+        return papers.COMBINED
+
+
+class CrossGroups(PairedPrompts):
+    """KptLLM++ Tab. 3: trained without a group of categories, tested on it."""
+
+    def __init__(self, group: str) -> None:
+        self.group, self.set_name = group, f"mp100_cross_{group}"
+        self.name = f"keypoint_cross_{group}"
+        self.title = f"Keypoints by example, trained without {group.replace('_', ' ')} (KptLLM++ Tab. 3)"
+        self.paper_data = f"MP-100, {group.replace('_', ' ')}"
+
+    def published(self) -> list[Row]:
+        return papers.CROSS[self.group]
 
 
 def _copied(test: TestObjects, one: Asked) -> np.ndarray:
@@ -215,7 +304,7 @@ class TextualPrompts(Benchmark):
 
     name = "keypoint_textual"
     title = "Keypoints in words, unseen categories (KptLLM++ §4.4)"
-    needs = f"DATA/{SET}: {HOW_TO_GET_IT}"
+    needs = f"DATA/{SET}: {need_of(SET)}"
 
     def measure(self, bench: Bench) -> Result | None:
         test = TestObjects(bench)
@@ -227,14 +316,17 @@ class TextualPrompts(Benchmark):
             told[kind] = test.ask("keypoint_textual", asked, kind, key=f"{self.name}_{kind}")
         if not bench.is_main:
             return None
-        ours = {kind: test.scores(pairs, said_points(answers)) for kind, answers in told.items()}
+        ours = {f"by {kind}": test.scores(pairs, said_points(answers)) for kind, answers in told.items()}
+        if test.writes_digits:
+            for kind, answers in told.items():
+                ours[f"by {kind}, at expected values"] = test.scores(pairs, refined_points(answers))
         mean = test.scores(pairs, {one.id: test.mean_point for one in asked})[0]
         table = Table(
             self.name,
             self.title,
             _COLUMNS,
             [
-                *(Row(f"{bench.method}, by {kind}", "ours", values) for kind, (values, _) in ours.items()),
+                *(Row(f"{bench.method}, {kind}", "ours", values) for kind, (values, _) in ours.items()),
                 Row(MEAN_KEYPOINT, "baseline", mean, note="of the seen categories"),
             ],
             protocol="PCK over the longest side of the cleaned box, mean over objects; true boxes; test split",
@@ -242,7 +334,7 @@ class TextualPrompts(Benchmark):
             data=bench.data_name or SET,
             headlines=[Headline("textual_prompt_unseen", _KEY, MEAN_KEYPOINT)],
         )
-        return Result(table, ours["name"][1], "PCK@0.2", True)
+        return Result(table, ours["by name"][1], "PCK@0.2", True)
 
 
 class Semantics(Benchmark):
@@ -250,7 +342,7 @@ class Semantics(Benchmark):
 
     name = "keypoint_semantic"
     title = "What is this keypoint called, unseen categories (KptLLM++ Tab. 1)"
-    needs = f"DATA/{SET}: {HOW_TO_GET_IT}"
+    needs = f"DATA/{SET}: {need_of(SET)}"
 
     def measure(self, bench: Bench) -> Result | None:
         test = TestObjects(bench)
@@ -275,7 +367,7 @@ class Semantics(Benchmark):
             [
                 Row(bench.method, "ours", _accuracy(ids, said, names)),
                 Row("commonest name", "baseline", _accuracy(ids, [commonest] * len(ids), names), note="of training"),
-                *papers.KEYPOINT_SEMANTICS,
+                *papers.SEMANTICS,
             ],
             protocol="equal in lower case, without article and full stop; left is not right; unnamed points left out",
             n=len(asked),

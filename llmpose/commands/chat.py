@@ -11,7 +11,7 @@ from llmpose.errors import BadUsage, UserError
 
 if TYPE_CHECKING:
     from llmpose.talk.chat import ChatAnswer, LlmPose
-    from llmpose.talk.conversation import Part
+    from llmpose.talk.conversation import Conversation, Part
 
 
 HELP = """Talk to a model about people, poses and pictures.
@@ -23,6 +23,8 @@ Examples:
   llmpose chat --model runs/demo/4_instruct/model
 
   llmpose chat --model DIR --ask "Estimate the pose in <image>." --image a.jpg --json
+
+  llmpose chat --model DIR --ask "<image> Find the keypoint <keypoint>." --image a.jpg --keypoint "b.jpg=120,80"
 
   echo "A man raises both arms." | llmpose chat --model DIR --save poses
 """
@@ -39,9 +41,13 @@ def chat(
     ] = None,
     image: Annotated[list[Path] | None, typer.Option("--image", help="A picture for the first question.")] = None,
     pose: Annotated[list[Path] | None, typer.Option("--pose", help="A pose file for the first question.")] = None,
+    keypoint: Annotated[
+        list[str] | None,
+        typer.Option(help='A keypoint for the first question: "FILE=x,y", in several pictures with ";" between.'),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answers as JSON, one line each.")] = False,
     save: Annotated[
-        Path | None, typer.Option(help="Write every pose of the answers here: .npz, .png and .glb.")
+        Path | None, typer.Option(help="Write poses of the answers here (.npz, .png, .glb), points drawn (.png).")
     ] = None,
     base: Annotated[str | None, typer.Option(help="Where an adapter's base model lies now.")] = None,
     body_model: Annotated[Path | None, typer.Option(help="SMPL files for meshes and pictures.")] = None,
@@ -53,12 +59,13 @@ def chat(
 ) -> None:
     if not ask and not sys.stdin.isatty():
         ask = ["-"]
-    if not ask and (image or pose or as_json or save):
+    if not ask and (image or pose or keypoint or as_json or save):
         raise BadUsage(
-            "--image, --pose, --json and --save go with --ask; without it, this is a chat: use /image and /pose"
+            "--image, --pose, --keypoint, --json and --save go with --ask; without it, this is a chat: use /image, "
+            "/pose and /keypoint"
         )
     questions = _questions(ask or [])
-    attached = _attached(image or [], pose or [])
+    attached = _attached(image or [], pose or [], keypoint or [])
     from llmpose.talk.chat import LlmPose
     from llmpose.talk.decoding import Decoding
 
@@ -81,13 +88,14 @@ def _questions(asked: list[str]) -> list[str]:
     return texts
 
 
-def _attached(images: list[Path], poses: list[Path]) -> "list[Part]":
+def _attached(images: list[Path], poses: list[Path], keypoints: list[str]) -> "list[Part]":
     """Read before the model is loaded, so that a wrong name is told at once."""
-    if not images and not poses:
+    if not images and not poses and not keypoints:
         return []
+    from llmpose.talk.attach import keypoint_part
     from llmpose.talk.chat import part_from_path
 
-    return [part_from_path(path) for path in [*images, *poses]]
+    return [*(part_from_path(path) for path in [*images, *poses]), *(keypoint_part(text) for text in keypoints)]
 
 
 def _answer_all(
@@ -103,6 +111,8 @@ def _answer_all(
         parts = place([TextPart(question)], attached if number == 0 else [])
         answer = session.ask(parts)
         files = _save(answer, folder, saved) if folder is not None else []
+        if folder is not None and answer.points:
+            _draw_points(session.conversation, answer, folder / f"points_{number + 1}.png")
         saved += len(answer.poses)
         if as_json:
             typer.echo(json.dumps(to_dict(answer, files), ensure_ascii=False))
@@ -111,6 +121,8 @@ def _answer_all(
         for index, confidence in enumerate(answer.pose_confidences):
             where = f" {files[index]['pose']}" if files else ""
             typer.echo(f"[pose {saved - len(answer.poses) + index + 1}] confidence {confidence:.3f}{where}")
+        for point in answer.points:
+            typer.echo(f"[point] {point.x:.3f}, {point.y:.3f} of the picture, confidence {point.confidence:.3f}")
         if answer.is_cut_off:
             typer.echo(f"llmpose: the answer was cut off ({answer.finish_reason})", err=True)
 
@@ -130,6 +142,14 @@ def _save(answer: "ChatAnswer", folder: Path, before: int) -> list[dict[str, str
         mesh.save(paths["mesh"])
         files.append({kind: str(path) for kind, path in paths.items()})
     return files
+
+
+def _draw_points(conversation: "Conversation", answer: "ChatAnswer", path: Path) -> None:
+    from llmpose.talk.keypoints import draw_found, last_image
+
+    image = last_image(conversation)
+    if image is not None:
+        draw_found(image, answer.points).save(path)
 
 
 def to_dict(answer: "ChatAnswer", files: list[dict[str, str]] | None = None) -> dict[str, Any]:

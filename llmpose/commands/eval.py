@@ -23,7 +23,11 @@ Examples:
 
   llmpose eval ablations --preset tiny --data runs/demo/data
 
+  llmpose eval ablations --only keypoints --data runs/things     KptLLM++'s ablations, on the built-in things
+
   llmpose eval spread --runs runs/eval_0 --runs runs/eval_1      means and variances over seeds
+
+  llmpose eval mp100 --runs runs/split1 --runs runs/split2       MP-100's splits in one table
 """
 
 
@@ -33,7 +37,8 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     names: Annotated[
-        list[str], typer.Argument(help="Benchmarks, or: all, list, zero-shot, ablations, spread.", show_default=False)
+        list[str],
+        typer.Argument(help="Benchmarks, or: all, list, zero-shot, ablations, spread, mp100.", show_default=False),
     ],
     model: Annotated[Path | None, typer.Option(help="Folder of a trained model.", show_default=False)] = None,
     data: Annotated[Path | None, typer.Option(help="Folder with the prepared sets.", show_default=False)] = None,
@@ -61,9 +66,9 @@ def evaluate(
     preset: Annotated[Literal["tiny", "small"], typer.Option(help="Size of the ablations.")] = "tiny",
     seeds: Annotated[int, typer.Option(help="Runs per variant of the ablations.")] = 3,
     runs: Annotated[
-        list[Path] | None, typer.Option(help="For spread: the --out of runs with other seeds.", show_default=False)
+        list[Path] | None, typer.Option(help="For spread, mp100: the --out of runs.", show_default=False)
     ] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Only these ablations.", show_default=False)] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only these ablations, or kinds of them (keypoints).")] = None,
 ) -> None:
     from rich.console import Console
 
@@ -83,6 +88,13 @@ def evaluate(
         from eval.spread import spread_tables
 
         for table in spread_tables(runs or []):
+            table.write(out / "tables")
+            console.print(table.to_rich())
+        return
+    if "mp100" in names:
+        from eval.splits import split_tables
+
+        for table in split_tables(runs or []):
             table.write(out / "tables")
             console.print(table.to_rich())
         return

@@ -1,6 +1,7 @@
 """`llmpose keypoints`: find keypoints of objects in pictures, asked for in words or by example."""
 
 import json
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 
 def keypoints(
-    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", show_default=False)],
+    images: Annotated[
+        list[Path], typer.Argument(help='Pictures, folders of them, or "patterns/*.jpg".', show_default=False)
+    ],
     model: Annotated[Path, typer.Option(help="Folder of a model trained on keypoints.", show_default=False)],
     out: Annotated[
         Path, typer.Option(help="Folder for drawings and keypoints.json; pictures in it are not asked again.")
@@ -34,6 +37,13 @@ def keypoints(
     boxes: Annotated[
         Path | None, typer.Option(help="JSON: picture's file name -> list of boxes.", show_default=False)
     ] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="GroundingDINO's folder or name: finds --objects.", show_default=False)
+    ] = None,
+    objects: Annotated[
+        str | None, typer.Option(help='What the detector looks for: "person, dog".', show_default=False)
+    ] = None,
+    threshold: Annotated[float, typer.Option(help="How sure the detector has to be.", min=0.0, max=1.0)] = 0.3,
     support: Annotated[
         list[Path] | None, typer.Option(help="An example picture; one --points for each.", show_default=False)
     ] = None,
@@ -43,13 +53,19 @@ def keypoints(
     describe: Annotated[
         bool, typer.Option("--describe", help="Ask by the skeleton's descriptions, not names.")
     ] = False,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Points at the expected value of their digits' distribution.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(help="Questions answered at a time.", min=1)] = 64,
+    pictures: Annotated[int, typer.Option(help="Pictures looked at, and kept, at a time.", min=1)] = 8,
 ) -> None:
     """Find keypoints of anything: by name, by description, or by an example picture with points in it.
 
     llmpose keypoints dog.jpg --model DIR --out found --skeleton ap10k --box 10,20,300,280
 
     llmpose keypoints photos/ --model DIR --out found --support chair.jpg --points "left front leg end=80,200"
+
+    llmpose keypoints "trip/*.jpg" --model DIR --out found --detector DINO --objects "person" --skeleton coco17
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -57,7 +73,7 @@ def keypoints(
     from llmpose.errors import BadUsage
     from llmpose.model.adapters import load_model
     from llmpose.talk.images import read_image
-    from llmpose.talk.keypoints import find_keypoints
+    from llmpose.talk.keypoints import find_in_pictures
     from llmpose.talk.processing import LlmPoseProcessor, local_folder
 
     files = _pictures(images)
@@ -67,39 +83,67 @@ def keypoints(
     if box and len(files) > 1:
         raise BadUsage(f"--box says where an object is in one picture, {len(files)} were given; use --boxes FILE.json")
     own = {files[0].name: [_box(one) for one in box]} if box else _boxes(boxes)
+    if (detector is None) != (objects is None) or (detector and (box or boxes)):
+        raise BadUsage("--detector and --objects go together, and stand in for --box and --boxes")
+    wanted_objects = [name.strip() for name in (objects or "").split(",") if name.strip()]
     done = _read(out / "keypoints.json")
     waiting = [path for path in files if path.name not in done]
     if waiting:
         folder = local_folder(model, weights=True)
         talker: Any = load_model(folder).eval()
         processor = LlmPoseProcessor.from_pretrained(folder)
+        finder = None
+        if detector is not None:
+            from llmpose.talk.detector import Detector
+
+            finder = Detector.from_pretrained(detector)
         # Where skeleton and examples come from, keypoints that no example shows are left out.
         wanted = asked or sorted({name for one in supports for name in one.points_px}) or None
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            for path in bar.track(waiting, description="pictures"):
-                image = read_image(path)
-                found = find_keypoints(
-                    talker, processor, image, own.get(path.name), kind, asked=wanted, supports=supports,
-                    told="description" if describe else "name", batch_size=batch_size,
+            task = bar.add_task("pictures", total=len(waiting))
+            for start in range(0, len(waiting), pictures):
+                paths = waiting[start : start + pictures]
+                opened = [read_image(path) for path in paths]
+                seen = finder.find(opened, wanted_objects, threshold=threshold) if finder is not None else None
+                given = [
+                    own.get(path.name) if seen is None else [one.box_xyxy_px for one in seen[i]]
+                    for i, path in enumerate(paths)
+                ]
+                found = find_in_pictures(
+                    talker, processor, list(zip(opened, given, strict=True)), kind, asked=wanted, supports=supports,
+                    told="description" if describe else "name", batch_size=batch_size, refine=refine,
                 )  # fmt: skip
                 out.mkdir(parents=True, exist_ok=True)
-                _draw(image, found, kind).save(out / f"{path.name}.png")
-                done[path.name] = {"width": image.width, "height": image.height, "found": _plain(found)}
+                for i, (path, image) in enumerate(zip(paths, opened, strict=True)):
+                    for one, detected in zip(found[i], seen[i] if seen is not None else (), strict=False):
+                        one.name, one.box_score = detected.name, detected.score
+                    _draw(image, found[i], kind).save(out / f"{path.name}.png")
+                    done[path.name] = {"width": image.width, "height": image.height, "found": _plain(found[i])}
                 _write(out / "keypoints.json", done, kind)
+                bar.advance(task, len(paths))
     count = sum(len(one["found"]) for one in done.values())
     typer.echo(f"{out}: {count} objects in {len(done)} pictures, drawn; keypoints.json as COCO has them")
+    empty = [name for name, one in done.items() if not one["found"]]
+    if empty:
+        shown = ", ".join(empty[:5]) + (", …" if len(empty) > 5 else "")
+        typer.echo(
+            f"no object was found in {len(empty)} of them ({shown}); lower --threshold, or give --boxes", err=True
+        )
 
 
 def _pictures(given: list[Path]) -> list[Path]:
     from llmpose.errors import UserError
     from llmpose.talk.images import is_image_file
 
-    files = [
-        file
-        for path in given
-        for file in (sorted(one for one in path.iterdir() if is_image_file(one)) if path.is_dir() else [path])
-    ]
+    files: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            files += sorted(one for one in path.iterdir() if is_image_file(one))
+        elif not path.exists() and any(sign in str(path) for sign in "*?["):
+            files += sorted(Path(name) for name in glob(str(path), recursive=True) if is_image_file(Path(name)))
+        else:
+            files.append(path)
     missing = next((file for file in files if not file.is_file()), None)
     if missing is not None or not files:
         raise UserError(f"{missing or given[0]}: no such picture, and no folder of pictures")
@@ -181,6 +225,7 @@ def _plain(found: "list[Found]") -> list[dict[str, Any]]:
             "num_keypoints": int((one.keypoints_px[:, 2] > 0).sum()),
             "score": round(one.score, 4),
             "texts": one.texts,
+            **({"object": one.name, "box_score": round(one.box_score, 4)} if one.box_score is not None else {}),
         }
         for one in found
     ]

@@ -27,7 +27,7 @@ from llmpose.errors import UserError
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 
 ADAPTER_FILE = "llmpose_adapter.json"
-SAVED_PARTS = ("projector", "pose_queries", "prompts")
+SAVED_PARTS = ("projector", "pose_queries", "prompts", "point_head")
 """Parts of the model that an adapter holds whole, where the model has them."""
 
 _SAMPLE_BYTES, _SAMPLES = 4096, 512

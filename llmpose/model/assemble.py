@@ -45,13 +45,7 @@ def assemble(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        old_rows = int(cast(Any, language.get_input_embeddings()).weight.shape[0])
-        if vocabulary.size > old_rows:
-            language.resize_token_embeddings(vocabulary.size, mean_resizing=False)
-            for table in {
-                id(t): t for t in (language.get_input_embeddings(), language.get_output_embeddings())
-            }.values():
-                init_rows(cast(Any, table).weight, old_rows)
+        grow_tables(language, vocabulary.size)
         config = LlmPoseConfig(
             text_config=language.config.to_dict(),
             vision=[spec for spec, _ in encoders],
@@ -99,8 +93,17 @@ def _load_encoders(
 
 def ids_of(vocabulary: "Vocabulary") -> dict[str, Any]:
     """The ids that a model's configuration knows."""
-    names = ("first_pose_id", "pose_open_id", "pose_close_id", "pose_query_id", "image_id", "keypoint_id")
+    names = ("first_pose_id", "pose_open_id", "pose_close_id", "pose_query_id", "image_id", "keypoint_id", "point_id")
     return {**{name: getattr(vocabulary, name) for name in names}, "pad_token_id": vocabulary.pad_id}
+
+
+def grow_tables(language: PreTrainedModel, size: int) -> None:
+    """Rows for new words, in the embedding and in the head; tables that are large enough stay as they are."""
+    old_rows = int(cast(Any, language.get_input_embeddings()).weight.shape[0])
+    if size > old_rows:
+        language.resize_token_embeddings(size, mean_resizing=False)
+        for table in {id(t): t for t in (language.get_input_embeddings(), language.get_output_embeddings())}.values():
+            init_rows(cast(Any, table).weight, old_rows)
 
 
 @torch.no_grad()

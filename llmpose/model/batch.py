@@ -53,6 +53,8 @@ class Example:
     branch_tasks: tuple[str, ...] = ()
     """Where its branches are different tasks: the task of branch 1, 2, ..."""
     prompts: list[Prompt] = field(default_factory=list)
+    points: list[tuple[float, float, int]] = field(default_factory=list)
+    """Of each `<point>` that is answered, in order: x, y in [0,1], and how many labels its conversation has."""
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -74,6 +76,7 @@ class Batch(Mapping[str, Any]):
     pixels            encoder name -> (N, 3, H, W) float32; N = 0 where no example has an image (ranks stay in step)
     image_features    (N, P, C) what the frozen encoders made of the images, instead of pixels
     prompts           keypoint prompts (`prompt_table`); their support images come last among the N
+    points            (Q, 3) float32, `Example.points` of all rows, in the order of their `<point>` tokens
     tasks             the names that `task` points to
     record_ids        per row, the records packed into it, in order: for the guard that names a bad batch
     """
@@ -88,6 +91,7 @@ class Batch(Mapping[str, Any]):
     pixels: dict[str, Tensor] | None = None
     image_features: Tensor | None = None
     prompts: dict[str, Tensor] | None = None
+    points: Tensor | None = None
     tasks: tuple[str, ...] = ()
     record_ids: tuple[tuple[str, ...], ...] = ()
 
@@ -135,6 +139,12 @@ class Batch(Mapping[str, Any]):
 
 
 _FIELDS = tuple(item.name for item in fields(Batch))
+
+
+def point_targets(examples: Sequence[Example]) -> Tensor | None:
+    """(Q, 3) of all points that these examples answer; None where there are none."""
+    found = [point for example in examples for point in example.points]
+    return torch.tensor(found, dtype=torch.float32) if found else None
 
 
 def prompt_table(prompts: Sequence[Prompt]) -> tuple[list[Any], dict[str, Tensor] | None]:

@@ -134,12 +134,18 @@ class LlmPoseConfig(PreTrainedConfig):
     their average around the point (its ablation), or not at all."""
     keypoint_answers: Literal["described", "named", "position"] | None = None
     """How it was trained to answer where a keypoint is: with name and description first, the name first, or neither."""
+    keypoint_positions: Literal["text", "regression"] = "text"
+    """How an answer says where: x and y in digits (KptLLM++ §3.4), or the word <point>, off whose hidden state a head
+    reads them (KptLLM, Eq. 5)."""
+    keypoint_loss_weight: float = 2.0
+    """λ of the head's L1 loss beside the language model's (KptLLM++ Eq. 7)."""
     first_pose_id: int | None = None
     pose_open_id: int | None = None
     pose_close_id: int | None = None
     pose_query_id: int | None = None
     image_id: int | None = None
     keypoint_id: int | None = None
+    point_id: int | None = None
     pad_token_id: int | None = None
     attn: str = "auto"
     """auto, eager, sdpa, flex_attention or flash_attention_2, for the language model (llmpose/model/layout.py)."""

@@ -46,7 +46,7 @@ from llmpose.model.config import LlmPoseConfig
 from llmpose.model.layout import Layout, attention_mask, cache_word, choose_attention
 from llmpose.model.loading import load_or_say
 from llmpose.model.loss import LossSums, cross_entropy_sums
-from llmpose.model.prompts import KeypointPrompts
+from llmpose.model.prompts import KeypointHead, KeypointPrompts, keypoint_l1
 from llmpose.model.vision import Projector, Vision
 
 ZERO3_CHUNKS = 8
@@ -102,6 +102,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
         self.prompts: KeypointPrompts | None = None
         if self.config.keypoint_prompts is not None:
             self._make_prompts()
+        self.point_head = KeypointHead(width) if self.config.keypoint_positions == "regression" else None
         self._tied_weights_keys = {}  # empty, not None: PEFT then looks for those of `language`
         self.post_init()
 
@@ -126,6 +127,14 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:  # type: ignore[override]
         """From a folder or the hub: all of its weights, or an error of one line."""
         return load_or_say(super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
+
+    def add_point_head(self, point_id: int, seed: int = 0) -> None:
+        """Give a model that writes positions in digits a new head that reads them off `<point>`."""
+        self.config.keypoint_positions, self.config.point_id = "regression", point_id
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            head = KeypointHead(int(self.config.text_config.hidden_size))  # type: ignore[union-attr]
+        self.point_head = head.to(self.device, self.dtype)
 
     # --- the two tables -----------------------------------------------------------------------------------------------
 
@@ -275,6 +284,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
         pixels: Mapping[str, Tensor] | None = None,
         image_features: Tensor | None = None,
         prompts: Mapping[str, Tensor] | None = None,
+        points: Tensor | None = None,
         cache: Cache | None = None,
         past: Layout | None = None,
         use_cache: bool | None = None,
@@ -296,6 +306,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             pixels: encoder name -> (N, 3, H, W) of all images of all rows in the order of their placeholders, or
             image_features: (N, P, C), what `encode_images` made of them.
             prompts: keypoint prompts (batch.prompt_table); their support images come last among the images.
+            points: (Q, 3) of the `<point>` tokens in order: x, y, labelled positions of its conversation.
             cache, past: a cache that keeps every key (DynamicCache(), StaticCache), and the layout of what
                 it holds. use_cache without a cache makes a DynamicCache.
             num_items_in_batch: labelled positions over all processes and accumulation steps; without it, of this call.
@@ -322,7 +333,10 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
                 count = sums.task_count[index]
                 out.ratios[f"loss_{name}"] = (sums.task_loss[index], count)
                 out.ratios[f"accuracy_{name}"] = (sums.task_correct[index], count)
-            out.loss = out.sums.loss / (num_items_in_batch if num_items_in_batch is not None else out.sums.count)
+            loss = sums.loss
+            if self.point_head is not None:
+                loss = loss + self._point_loss(hidden, token_ids, points, out.ratios)
+            out.loss = loss / (num_items_in_batch if num_items_in_batch is not None else out.sums.count)
         if return_logits if return_logits is not None else labels is None:
             out.logits = self.logits(hidden)
         return out
@@ -393,6 +407,31 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             vocab_size=self.config.text_config.vocab_size,  # type: ignore[union-attr]
             num_chunks=ZERO3_CHUNKS if is_deepspeed_zero3_enabled() else None,
         )
+
+    def _point_loss(
+        self,
+        hidden: Tensor,
+        token_ids: Tensor | None,
+        points: Tensor | None,
+        ratios: dict[str, tuple[Tensor, Tensor]],
+    ) -> Tensor:
+        """λ · L1 of every point (KptLLM++ Eq. 7), as often as its conversation has labels.
+
+        Divided by all labels, as the cross-entropy is, that is the mean over labels of "cross-entropy + λ · L1 of the
+        conversation that the label stands in": Eq. 7 for one conversation, and exact over branches, accumulation and
+        processes, which count labels only.
+        """
+        assert self.point_head is not None
+        nothing = hidden.new_zeros((), dtype=torch.float32)
+        ratios["keypoint_l1"] = (nothing, nothing)  # logged alike on every rank
+        if points is None or token_ids is None:
+            return 0.0 * self.point_head(hidden[:, 0]).sum()  # every rank runs the same modules: see _vision_tokens
+        said = hidden[token_ids == self.config.point_id]
+        if len(said) != len(points):
+            raise UserError(f"{len(points)} points to be learnt, the tokens hold {len(said)} places for them")
+        error = keypoint_l1(self.point_head(said), points[:, :2])
+        ratios["keypoint_l1"] = (error.detach().sum(), error.new_tensor(float(len(error))))
+        return self.config.keypoint_loss_weight * (points[:, 2] * error).sum()
 
 
 AutoConfig.register(LlmPoseConfig.model_type, LlmPoseConfig)

@@ -13,7 +13,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 class PromptState(IntEnum):
@@ -166,17 +165,16 @@ class KeypointPrompts(nn.Module):
 
 
 class KeypointHead(nn.Module):
-    """KptLLM's position decoding: the hidden state at `<keypoint>` to x, y in [0,1] (KptLLM++ §3.4, Eq. 5)."""
+    """KptLLM's position decoding: the hidden state at `<point>` to x, y in [0,1] (KptLLM++ §3.4, Eq. 5)."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, 2))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return torch.sigmoid(self.mlp(hidden))
+        return torch.sigmoid(self.mlp(hidden.to(next(self.parameters()).dtype)).float())
 
 
-def keypoint_l1(predicted_norm: Tensor, target_norm: Tensor, state: Tensor) -> Tensor:
-    """Sum of |x| + |y| errors over the given keypoints; KptLLM adds it to the language loss, λ = 2 (§3.5, Eq. 7)."""
-    given = state == PromptState.GIVEN
-    return F.l1_loss(predicted_norm[given], target_norm[given], reduction="sum")
+def keypoint_l1(predicted_norm: Tensor, target_norm: Tensor) -> Tensor:
+    """(Q, 2), (Q, 2) -> (Q,): |x| + |y| errors; KptLLM adds them to the language loss, λ = 2 (KptLLM++ Eq. 7)."""
+    return (predicted_norm.float() - target_norm.float()).abs().sum(-1)

@@ -1,15 +1,20 @@
-"""Files in a typed line: dropped, quoted or with escaped spaces, they become images and poses where they stand."""
+"""Files in a typed line: dropped, quoted or with escaped spaces, they become images and poses where they stand.
+
+A keypoint that is shown by example is typed as the picture and the place in it: dog.jpg=120,80.
+"""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+from PIL import Image
+
 from llmpose.errors import UserError
 from llmpose.talk.chat import POSE_SUFFIXES, part_from_path
-from llmpose.talk.conversation import ImagePart, Part, PosePart, TextPart
-from llmpose.talk.images import is_image_file
-from llmpose.talk.vocabulary import IMAGE, POSE
+from llmpose.talk.conversation import ImagePart, KeypointPart, Part, PosePart, TextPart
+from llmpose.talk.images import is_image_file, read_image
+from llmpose.talk.vocabulary import IMAGE, KEYPOINT, POSE
 
 _WORD = re.compile(r""""([^"]+)"|'([^']+)'|((?:\\.|[^\s"'\\])+)""")
 _TAIL = ".,;:!?)"
@@ -53,19 +58,47 @@ def read_line(line: str) -> list[Part]:
     return parts
 
 
+def keypoint_part(text: str) -> KeypointPart:
+    """A keypoint shown by example, as people type it: "dog.jpg=120,80", or the same one in several pictures,
+    "dog.jpg=120,80; cat.jpg=40,66"; pixels of each picture.
+    """
+    images: list[Image.Image] = []
+    points: list[tuple[float, float]] = []
+    for piece in filter(None, (piece.strip() for piece in text.split(";"))):
+        name, equals, numbers = piece.rpartition("=")
+        try:
+            x, y = (float(value) for value in numbers.split(","))
+        except ValueError:
+            equals = ""
+        if not equals or not name.strip():
+            raise UserError(f"{piece!r}: a keypoint is shown as FILE=x,y, in pixels of that picture")
+        part = part_from_path(unquoted(name))
+        if not isinstance(part, ImagePart):
+            raise UserError(f"{name.strip()} is no picture; a keypoint is shown in one")
+        image = read_image(part.image)
+        if not (0 <= x <= image.width and 0 <= y <= image.height):
+            raise UserError(
+                f"{x:g}, {y:g} lies outside {name.strip()} of {image.width}x{image.height} pixels; give a point in it"
+            )
+        images.append(image)
+        points.append((x / image.width, y / image.height))
+    if not images:
+        raise UserError("which keypoint? Show it as FILE=x,y, in pixels of that picture")
+    return KeypointPart(tuple(images), tuple(points))
+
+
 def place(parts: Sequence[Part], attached: Sequence[Part]) -> list[Part]:
-    """Fill `<image>` and `<pose>` in the text with what is attached, in order; what is left over goes in front."""
-    images = [part for part in attached if isinstance(part, ImagePart)]
-    poses = [part for part in attached if isinstance(part, PosePart)]
-    supply: dict[str, list[Part]] = {IMAGE: list(images), POSE: list(poses)}
+    """Fill `<image>`, `<pose>` and `<keypoint>` in the text with what is attached, in order; the rest goes in front."""
+    kinds = {IMAGE: ImagePart, POSE: PosePart, KEYPOINT: KeypointPart}
+    given = {mark: [part for part in attached if isinstance(part, kind)] for mark, kind in kinds.items()}
+    supply: dict[str, list[Part]] = {mark: list(own) for mark, own in given.items()}
     placed: list[Part] = []
     for part in parts:
-        pieces = re.split(f"({IMAGE}|{POSE})", part.text) if isinstance(part, TextPart) else []
+        pieces = re.split(f"({'|'.join(kinds)})", part.text) if isinstance(part, TextPart) else []
         for piece in pieces:
             if piece in supply:
                 if not supply[piece]:
-                    given = len(images if piece == IMAGE else poses)
-                    raise UserError(f"the text has more {piece} than the {given} that were given")
+                    raise UserError(f"the text has more {piece} than the {len(given[piece])} that were given")
                 placed.append(supply[piece].pop(0))
             elif piece:
                 placed.append(TextPart(piece))
@@ -73,6 +106,6 @@ def place(parts: Sequence[Part], attached: Sequence[Part]) -> list[Part]:
             placed.append(part)
     front: list[Part] = []
     for part in attached:
-        if any(part is left for left in [*supply[IMAGE], *supply[POSE]]):
+        if any(part is left for own in supply.values() for left in own):
             front += [part, TextPart(" ")]
     return front + placed

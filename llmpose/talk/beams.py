@@ -25,10 +25,7 @@ def run_beams(loop: Loop) -> list[Row]:
     while True:
         _say_best(loop, beams, complete)
         loop.ask_poses()
-        for row in loop.rows:
-            if row.finish is not None and row.score > -torch.inf:
-                complete[row.number].append(row.copy())
-                row.score = -torch.inf
+        _collect(loop, complete)
         groups = [loop.rows[start : start + beams] for start in range(0, len(loop.rows), beams)]
         going = [g for g, rows in enumerate(groups) if _goes_on(rows, complete[rows[0].number], beams)]
         if not going:
@@ -39,6 +36,16 @@ def run_beams(loop: Loop) -> list[Row]:
             loop.select([g * beams + k for g in going for k in range(beams)])
             loop.rows = [row for g in going for row in groups[g]]
         loop.read()
+        loop.locate()
+        _collect(loop, complete)
+
+
+def _collect(loop: Loop, complete: dict[int, list[Row]]) -> None:
+    """Beams that have come to their end leave the race."""
+    for row in loop.rows:
+        if row.finish is not None and row.score > -torch.inf:
+            complete[row.number].append(row.copy())
+            row.score = -torch.inf
 
 
 def _goes_on(rows: list[Row], complete: list[Row], beams: int) -> bool:

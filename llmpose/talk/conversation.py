@@ -3,8 +3,9 @@
     user        TextPart("Describe the difference between "), PosePart(a), TextPart(" and "), PosePart(b), TextPart(".")
     assistant   TextPart("Her left arm is raised higher.")
 
-A part is text, an image, a pose or a keypoint prompt. Nothing here knows tokens: a conversation is what a task builds,
-a chat keeps and a processor encodes. Placeholders such as "<image>" mean nothing inside a text: a part *is* its image.
+A part is text, an image, a pose, a keypoint prompt or a found point. Nothing here knows tokens: a conversation is what
+a task builds, a chat keeps and a processor encodes. Placeholders such as "<image>" mean nothing inside a text: a part
+*is* its image.
 """
 
 import re
@@ -77,12 +78,29 @@ class KeypointPart:
                 raise UserError(f"keypoint prompt {point} lies outside its image; x and y are shares of it, 0 to 1")
 
 
-Part: TypeAlias = TextPart | ImagePart | PosePart | KeypointPart
+@dataclass(frozen=True)
+class PointPart:
+    """A point in an answer, for models whose head reads positions off a word (KptLLM §3.4): shares of the image."""
+
+    x: float
+    y: float
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.x <= 1.0 and 0.0 <= self.y <= 1.0):
+            raise UserError(f"point ({self.x}, {self.y}) lies outside its image; x and y are shares of it, 0 to 1")
+
+    @property
+    def text(self) -> str:
+        """As models write it that answer in digits."""
+        return f"{self.x:.3f}, {self.y:.3f}"
+
+
+Part: TypeAlias = TextPart | ImagePart | PosePart | KeypointPart | PointPart
 
 
 def as_part(value: object) -> Part:
     """A part as it is; a str as text; a Pose, image, array, Path or bytes as what they are."""
-    if isinstance(value, TextPart | ImagePart | PosePart | KeypointPart):
+    if isinstance(value, TextPart | ImagePart | PosePart | KeypointPart | PointPart):
         return value
     if isinstance(value, str):
         return TextPart(value)
@@ -218,7 +236,9 @@ def _read_item(item: Mapping[str, Any], where: str) -> Part:
             return PosePart(pose=pose, codes=None if codes is None else tuple(int(code) for code in codes))
         if kind == "keypoint":
             return KeypointPart(tuple(item["images"]), tuple(item["points_norm"]))
-        raise UserError(f"the type {kind!r} is not known; it must be text, image, pose or keypoint")
+        if kind == "point":
+            return PointPart(float(item["x"]), float(item["y"]))
+        raise UserError(f"the type {kind!r} is not known; it must be text, image, pose, keypoint or point")
     except KeyError as error:
         raise UserError(f"{where}: the key {error.args[0]!r} is missing") from error
     except UserError as error:

@@ -27,8 +27,11 @@ class Decoding:
     max_poses: int = 4
     """Poses of one answer."""
     grammar: str | Pattern = "free"
-    """What answers may look like: free, text, pose (exactly one), point, named_point, or a pattern of
-    llmpose.talk.grammar."""
+    """What answers may look like: free, text, pose (exactly one), point, named_point (regressed, named_regressed for
+    models with a point head), or a pattern of llmpose.talk.grammar."""
+    refine_points: bool = False
+    """Points that are written in digits stand at the expected value of their digits' distribution, not at the likeliest
+    digits (llmpose/talk/refine.py). The words stay as they were said."""
     temperature: float = 0.0
     """Of words. 0 takes the likeliest one (greedy)."""
     top_p: float = 1.0
@@ -67,6 +70,8 @@ class Decoding:
         for name, (is_right, wanted) in checks.items():
             if not is_right:
                 raise UserError(f"decoding: {name} is {getattr(self, name)!r}; it must be {wanted}")
+        if self.num_beams > 1 and self.refine_points:
+            raise UserError("decoding: refine_points reads the digits' distribution of one answer; use num_beams=1")
         if self.num_beams > 1 and self.temperature > 0:
             raise UserError("decoding: beams look for the likeliest answer; use num_beams=1 with a temperature")
         if self.refine_poses and self.pose_temperature > 0:
@@ -81,7 +86,8 @@ class Point:
     y: float
     """Shares of the image's width and height."""
     confidence: float
-    """Probability of its digits, among all that the grammar allowed."""
+    """Probability of its digits, among all that the grammar allowed; where a head says it, geometric mean of the
+    probabilities of the words before it."""
 
 
 @dataclass

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from llmpose.body.pose import NUM_JOINTS
 from llmpose.errors import UserError
-from llmpose.model.batch import Example, Prompt
-from llmpose.talk.conversation import Conversation, ImagePart, KeypointPart, Part, PosePart, Role, TextPart
+from llmpose.model.batch import IGNORE, Example, Prompt
+from llmpose.talk.conversation import Conversation, ImagePart, KeypointPart, Part, PointPart, PosePart, Role, TextPart
 from llmpose.talk.images import read_image, square_point
 from llmpose.talk.row_writer import RowWriter
 from llmpose.talk.template import ChatTemplate
@@ -78,9 +78,12 @@ class Encoding:
             row.flush(row.literals[len(turns)])
             row.ends.append(len(row.row))
         self._check_length(row, conversation)
-        return row.row.example(
+        example = row.row.example(
             images=row.images, prompts=row.prompts, task=conversation.task, record_id=conversation.record_id
         )
+        labelled = int((example.labels != IGNORE).sum())
+        example.points = [(point.x, point.y, labelled) for point in row.points]
+        return example
 
     def _check_length(self, writing: "_Writing", conversation: Conversation) -> None:
         taken, ends = len(writing.row), writing.ends
@@ -106,6 +109,8 @@ class _Writing:
     read: Callable[["ImageSource"], Image.Image]
     images: list[Any] = field(default_factory=list)
     prompts: list[Prompt] = field(default_factory=list)
+    points: list[PointPart] = field(default_factory=list)
+    """Those that are to be found."""
     ends: list[int] = field(default_factory=list)
     """Where each turn ends in the row."""
     pending: list[tuple[str, bool]] = field(default_factory=list)
@@ -159,6 +164,8 @@ class _Writing:
                 self.row.given_pose(codes)
         elif isinstance(part, KeypointPart):
             self._keypoint(part, answer=answer)
+        elif isinstance(part, PointPart):
+            self._point(part, answer=answer)
         elif answer:
             raise UserError("an image in an answer; answers hold text and poses")
         else:
@@ -193,6 +200,18 @@ class _Writing:
             raise UserError("a keypoint prompt that none of its support images shows; give a point in one of them")
         self.prompts.append(Prompt(images, points))
         self.row.given([self.rules.words.keypoint_id])
+
+    def _point(self, part: PointPart, *, answer: bool) -> None:
+        point_id = self.rules.words.point_id
+        if not answer:
+            raise UserError("a found point in a question; show a keypoint with KeypointPart, or write numbers")
+        if point_id is None:
+            raise UserError("a found point, but this model writes positions in digits")
+        if self.train:
+            self.points.append(part)
+            self.row.answered([point_id])
+        else:
+            self.row.given([point_id])
 
     def _image(self, part: ImagePart) -> None:
         if not self.rules.num_image_tokens:

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 POSE_MARK = "\ue000"
 """The character that stands for a whole pose in patterns and in the strings that they are matched with."""
 
-WORDS = other_than(POSE_MARK)
+POINT_MARK = "\ue001"
+"""The same for a point that a head reads off `<point>`."""
+
+WORDS = other_than(POSE_MARK + POINT_MARK)
 DIGIT = one_of("0123456789")
 SHARE = either(sequence(literal("0."), DIGIT, DIGIT, DIGIT), literal("1.000"))
 """A number from 0 to 1 with three decimals (KptLLM++ §3.3)."""
@@ -36,21 +39,26 @@ POINT = sequence(SHARE, literal(", "), SHARE)
 SPACE = maybe(literal(" "))  # some vocabularies put one before whatever stands first
 
 POSE = literal(POSE_MARK)
-FREE = repeat(either(WORDS, POSE), at_least=1)
-"""Text and poses in any order."""
+FOUND = literal(POINT_MARK)
+FREE = repeat(either(WORDS, POSE, FOUND), at_least=1)
+"""Text, poses and points in any order."""
 TEXT = repeat(WORDS, at_least=1)
 ONE_POSE = POSE
 COORDINATES = sequence(SPACE, POINT)
 """One point: "0.512, 0.033"."""
 
 
-NAMED_POINT = sequence(repeat(other_than(POSE_MARK + ":"), at_least=1), literal(": "), POINT)
+_IDENTITY = sequence(repeat(other_than(POSE_MARK + POINT_MARK + ":"), at_least=1), literal(": "))
+NAMED_POINT = sequence(_IDENTITY, POINT)
 """Identify, then detect (KptLLM++ §3.4): "left eye. The dark spot on the left of the head: 0.512, 0.033"."""
+REGRESSED = sequence(SPACE, FOUND)
+NAMED_REGRESSED = sequence(_IDENTITY, FOUND)
+"""The same for models whose head reads the position off `<point>` (KptLLM)."""
 
 
 def point_after_text(opening: str = "[", closing: str = "]") -> Pattern:
     """Identify, then detect (KptLLM §3.1): words, then one point in brackets, then at most a full stop."""
-    name = repeat(other_than(POSE_MARK + opening), at_least=1)
+    name = repeat(other_than(POSE_MARK + POINT_MARK + opening), at_least=1)
     return sequence(name, literal(opening), POINT, literal(closing), maybe(literal(".")))
 
 
@@ -68,6 +76,8 @@ GRAMMARS: dict[str, Pattern] = {
     "pose": ONE_POSE,
     "point": COORDINATES,
     "named_point": NAMED_POINT,
+    "regressed": REGRESSED,
+    "named_regressed": NAMED_REGRESSED,
 }
 """Those that have a name."""
 
@@ -79,12 +89,15 @@ class TokenStrings:
         words, tokenizer = processor.vocabulary, cast(Any, processor.tokenizer)
         added = tokenizer.added_tokens_decoder
         self.end_id, self.pose_id, self.num_ids = processor.end_id, words.pose_open_id, num_ids
+        self.point_id = words.point_id
         hidden = {*tokenizer.all_special_ids, *(i for i, token in added.items() if token.special)}
         known = [i for i in range(min(num_ids, words.size)) if i not in hidden]
         self.strings: list[str] = [""] * num_ids
         for token_id, string in zip(known, _decoded(processor.tokenizer, known), strict=True):
-            self.strings[token_id] = string.replace(POSE_MARK, "")
+            self.strings[token_id] = string.replace(POSE_MARK, "").replace(POINT_MARK, "")
         self.strings[self.pose_id] = POSE_MARK
+        if self.point_id is not None:
+            self.strings[self.point_id] = POINT_MARK
         self.lengths = torch.tensor([len(string) for string in self.strings])
         """0 where nothing may be said."""
         self._holding: dict[frozenset[str], list[int]] = {}

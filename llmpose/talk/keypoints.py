@@ -10,17 +10,20 @@ All keypoints of an object are asked at once and share its image. An example is 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from difflib import get_close_matches
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from llmpose.body.skeleton import Skeleton, plain_name
 from llmpose.errors import UserError
+from llmpose.model.config import LlmPoseConfig
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from llmpose.talk.conversation import Conversation, ImagePart, KeypointPart, TextPart
-from llmpose.talk.decoding import Answer, Decoding
+from llmpose.talk.decoding import Answer, Decoding, Point
 from llmpose.talk.generation import generate
+from llmpose.talk.images import read_image
 from llmpose.talk.processing import LlmPoseProcessor
 
 Box = tuple[float, float, float, float]
@@ -55,12 +58,24 @@ class Found:
     """(K, 3) in the order of the skeleton: x, y, confidence; zeros where a keypoint was not asked for."""
     texts: list[str] = field(default_factory=list)
     """What was said for each keypoint that was asked for."""
+    name: str = ""
+    """What the object is, where a detector found it."""
+    box_score: float | None = None
+    """How sure the detector was."""
 
     @property
     def score(self) -> float:
         """Mean confidence of the keypoints that were asked for."""
         asked = self.keypoints_px[self.keypoints_px[:, 2] > 0, 2]
         return float(asked.mean()) if len(asked) else 0.0
+
+
+def point_grammar(config: LlmPoseConfig) -> str:
+    """What answers of this model look like that say where something is."""
+    by_head = config.keypoint_positions == "regression"
+    if config.keypoint_answers == "position":
+        return "regressed" if by_head else "point"
+    return "named_regressed" if by_head else "named_point"
 
 
 def named_keypoints(names: Sequence[str]) -> Skeleton:
@@ -112,6 +127,7 @@ def find_keypoints(
     told: Literal["name", "description"] = "name",
     by: Literal["text", "example", "both"] | None = None,
     batch_size: int = 32,
+    refine: bool = False,
 ) -> list[Found]:
     """Keypoints of every object in a picture.
 
@@ -121,7 +137,28 @@ def find_keypoints(
         supports: examples; a keypoint that none of them shows is an error, one that some lack is not.
         told: whether a keypoint is told by its name or by its description.
         by: in words, by example or both; by default by example where supports are given.
+        refine: points at the expected value of their digits' distribution (Decoding.refine_points).
     """
+    return find_in_pictures(
+        model, processor, [(image, boxes)], skeleton, asked=asked, supports=supports, told=told, by=by,
+        batch_size=batch_size, refine=refine,
+    )[0]  # fmt: skip
+
+
+def find_in_pictures(
+    model: LlmPoseForConditionalGeneration,
+    processor: LlmPoseProcessor,
+    pictures: Sequence[tuple[Image.Image, Sequence[Box] | None]],
+    skeleton: Skeleton,
+    *,
+    asked: Sequence[str] | None = None,
+    supports: Sequence[Support] = (),
+    told: Literal["name", "description"] = "name",
+    by: Literal["text", "example", "both"] | None = None,
+    batch_size: int = 32,
+    refine: bool = False,
+) -> list[list[Found]]:
+    """`find_keypoints` for several pictures at once: each with its boxes; an empty list of boxes means no object."""
     by = by or ("example" if supports else "text")
     if by != "text" and not supports:
         raise UserError("keypoints by example need a support image with points in it")
@@ -131,27 +168,43 @@ def find_keypoints(
     size_px = processor.vision[0].side if processor.vision else 0
     if not size_px:
         raise UserError("this model sees no images")
-    boxes = list(boxes) if boxes is not None else [(0.0, 0.0, float(image.width), float(image.height))]
     shown = [_shown(support, skeleton, size_px) for support in supports] if by != "text" else []
-    squares = [square_of(box, image.size) for box in boxes]
+    objects: list[list[tuple[Box, tuple[float, float, float]]]] = []
     questions: list[Conversation] = []
-    for square in squares:
-        crop = cut(image, square, size_px)
-        questions += [_question(crop, keypoint, skeleton, shown, told, by) for keypoint in chosen]
-    form = model.config.keypoint_answers
+    for image, given in pictures:
+        boxes = list(given) if given is not None else [(0.0, 0.0, float(image.width), float(image.height))]
+        objects.append([(box, square_of(box, image.size)) for box in boxes])
+        for _, square in objects[-1]:
+            crop = cut(image, square, size_px)
+            questions += [_question(crop, keypoint, skeleton, shown, told, by) for keypoint in chosen]
     settings = Decoding(
-        grammar="point" if form == "position" else "named_point", max_new_tokens=160, batch_size=batch_size
+        grammar=point_grammar(model.config), max_new_tokens=160, batch_size=batch_size, refine_points=refine
     )
-    answers = iter(generate(model, processor, questions, settings))
-    found: list[Found] = []
-    for box, square in zip(boxes, squares, strict=True):
+    answers = iter(generate(model, processor, questions, settings) if questions else [])
+
+    def found(box: Box, square: tuple[float, float, float]) -> Found:
         keypoints = np.zeros((skeleton.num_keypoints, 3), np.float32)
-        texts: list[str] = []
-        for keypoint, answer in zip(chosen, answers, strict=False):
+        own = [next(answers) for _ in chosen]
+        for keypoint, answer in zip(chosen, own, strict=True):
             keypoints[keypoint] = _placed(answer, square)
-            texts.append(answer.text)
-        found.append(Found(box, keypoints, texts))
-    return found
+        return Found(box, keypoints, [answer.text for answer in own])
+
+    return [[found(box, square) for box, square in one] for one in objects]
+
+
+def last_image(conversation: Conversation) -> Image.Image | None:
+    """The picture that points of the last answer lie in."""
+    parts = [part for turn in conversation.turns for part in turn.images]
+    return read_image(parts[-1].image) if parts else None
+
+
+def draw_found(image: Image.Image, points: Sequence[Point]) -> Image.Image:
+    """Points of an answer as dots in its picture."""
+    from llmpose.body.draw import draw_skeleton
+
+    pixels = np.array([[one.x * image.width, one.y * image.height, 2] for one in points], np.float32)
+    names = tuple(f"point {number}" for number in range(1, len(points) + 1))
+    return draw_skeleton(image, pixels, Skeleton("points", names))
 
 
 def _question(
@@ -170,13 +223,22 @@ def _question(
         if piece == "{keypoint}":
             points = tuple(points.get(keypoint) for _, points in shown)
             if not any(points):
-                raise UserError(f"no support image shows {name!r}; give its point, or leave it out of the question")
+                raise UserError(f"no support image shows {name!r}{_nearest(name, skeleton, shown)}")
             parts.append(KeypointPart(tuple(image for image, _ in shown), points))
         elif piece == "{text}":
             parts.append(TextPart(text))
         elif piece:
             parts.append(TextPart(piece))
     return Conversation().user(*parts)
+
+
+def _nearest(name: str, skeleton: Skeleton, shown: Sequence[tuple[Image.Image, dict[int, Any]]]) -> str:
+    """What to do about a keypoint that no example has: the nearest of those they have, or all of them."""
+    known = [skeleton.keypoints[k] for k in sorted({k for _, points in shown for k in points})]
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f", only {', '.join(known) or 'nothing'}; give its point, or leave it out of the question"
 
 
 def _shown(support: Support, skeleton: Skeleton, size_px: int) -> tuple[Image.Image, dict[int, tuple[float, float]]]:

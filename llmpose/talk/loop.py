@@ -18,6 +18,9 @@ from llmpose.talk.prompts import split_prompts
 from llmpose.talk.rows import Row, Teller
 from llmpose.talk.sampling import choose, log_probabilities
 
+_MOST_CHOICES = 32
+"""Words that are weighed where points are refined; ten digits, and what lies beside them."""
+
 WORTH_KEEPING = 0.75
 """Rows or columns of the cache are dropped once less than this share of them is of use."""
 
@@ -155,14 +158,26 @@ class Loop:
 
     # -- speaking ---------------------------------------------------------------------------------------------------
 
+    def locate(self) -> None:
+        """Every row that has read its <point> gets its place."""
+        where = [i for i, row in enumerate(self.rows) if row.is_pointing and row.finish is None and not row.feed]
+        if where:
+            assert self.model.point_head is not None
+            places = self.model.point_head(self._of(self.hidden, where)).tolist()
+            for i, (x, y) in zip(where, places, strict=True):
+                self.rows[i].point((x, y))
+
     def speak(self) -> None:
         """Every row says one more word, or in causal mode one more code of its pose."""
+        self.locate()
         text = [i for i, row in enumerate(self.rows) if row.finish is None and row.opened is None]
         poses = [i for i, row in enumerate(self.rows) if row.finish is None and row.opened is not None]
         if text:
             logprobs = self.word_logprobs(self._of(self.hidden, text), [self.rows[i] for i in text])
-            for i, token_id, logprob in self._chosen(logprobs, text, self.settings.temperature, self.settings.top_p):
-                self.rows[i].say(token_id, logprob)
+            chosen = self._chosen(logprobs, text, self.settings.temperature, self.settings.top_p)
+            choices = self._choices(logprobs)
+            for (i, token_id, logprob), own in zip(chosen, choices, strict=True):
+                self.rows[i].say(token_id, logprob, own)
                 self.check_room(self.rows[i])
         if poses:
             places = [len(self.rows[i].codes) for i in poses]
@@ -179,6 +194,16 @@ class Loop:
         chance = torch.tensor([self.rows[i].draw() for i in where]) if temperature > 0 else None
         choice = choose(logprobs, temperature=temperature, top_p=top_p, chance=chance)
         return list(zip(where, choice.ids.tolist(), choice.logprobs.tolist(), strict=True))
+
+    def _choices(self, logprobs: Tensor) -> list[dict[int, float] | None]:
+        """What each row might say, with probabilities: for points at expected values."""
+        if not self.settings.refine_points:
+            return [None] * len(logprobs)
+        most = logprobs.topk(min(_MOST_CHOICES, logprobs.shape[1]), dim=1)
+        shares = most.values.exp()
+        return [
+            dict(zip(ids, own, strict=True)) for ids, own in zip(most.indices.tolist(), shares.tolist(), strict=True)
+        ]
 
     def word_logprobs(self, hidden: Tensor, rows: Sequence[Row]) -> Tensor:
         """(rows, V): what each row may say next, and how likely it is."""

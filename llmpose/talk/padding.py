@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from llmpose.errors import UserError
-from llmpose.model.batch import IGNORE, Batch, Example
+from llmpose.model.batch import IGNORE, Batch, Example, point_targets
 from llmpose.model.layout import PADDING
 
 
@@ -38,5 +38,6 @@ def pad_examples(
         task=rows(tasks, -1),
         tasks=tuple(names),
         pixels=pixels,
+        points=point_targets(examples),
         record_ids=tuple((example.record_id,) for example in examples),
     )

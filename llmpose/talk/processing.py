@@ -19,7 +19,7 @@ from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase, 
 from llmpose.errors import UserError
 from llmpose.model.batch import Batch, Example, prompt_table
 from llmpose.model.config import LlmPoseConfig
-from llmpose.talk.conversation import Conversation, ImagePart, Part, PosePart, TextPart
+from llmpose.talk.conversation import Conversation, ImagePart, Part, PointPart, PosePart, TextPart
 from llmpose.talk.encoding import Encoding, Place, check_codes, check_rotmat
 from llmpose.talk.grammar import Grammar, TokenStrings
 from llmpose.talk.images import PixelSpec, pixels, read_image
@@ -27,7 +27,7 @@ from llmpose.talk.padding import pad_examples
 from llmpose.talk.patterns import Pattern
 from llmpose.talk.template import ChatTemplate
 from llmpose.talk.text import TextTokens
-from llmpose.talk.vocabulary import IMAGE, POSE, Vocabulary, add_pose_words
+from llmpose.talk.vocabulary import IMAGE, KEYPOINT, POINT, POSE, Vocabulary, add_pose_words
 
 if TYPE_CHECKING:
     from llmpose.body.pose import Pose
@@ -387,7 +387,7 @@ def _filled(text: str, supply: Mapping[str, Any]) -> list[Part]:
 def _as_text(part: Part) -> str:
     if isinstance(part, TextPart):
         return part.text
-    return {PosePart: POSE, ImagePart: IMAGE}.get(type(part), "<keypoint>")
+    return {PosePart: POSE, ImagePart: IMAGE, PointPart: POINT}.get(type(part), KEYPOINT)
 
 
 AutoProcessor.register(LlmPoseConfig, LlmPoseProcessor, exist_ok=True)

@@ -5,15 +5,16 @@ import zlib
 from dataclasses import dataclass, field, replace
 from math import exp
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
 
 from llmpose.model.batch import Example
-from llmpose.talk.conversation import Part, PosePart, TextPart
+from llmpose.talk.conversation import Part, PointPart, PosePart, TextPart
 from llmpose.talk.decoding import Answer, FinishReason, Listener, Point, Said
 from llmpose.talk.grammar import Grammar
 from llmpose.talk.patterns import State
+from llmpose.talk.refine import expected_value
 
 if TYPE_CHECKING:
     from llmpose.talk.processing import LlmPoseProcessor
@@ -29,6 +30,20 @@ class Spoken:
 
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    choices: list[dict[int, float]] = field(default_factory=list)
+    """Of each word: what it might have been, with probabilities (Decoding.refine_points)."""
+
+    def copy(self) -> "Spoken":
+        return Spoken(list(self.ids), list(self.logprobs), list(self.choices))
+
+
+@dataclass(frozen=True)
+class Pointed:
+    """A point whose place a head reads off `<point>`."""
+
+    logprob: float
+    place: tuple[float, float] | None = None
+    """None until `<point>` has been read."""
 
 
 @dataclass
@@ -56,7 +71,7 @@ class Row:
     block: int = 0
     feed: list[tuple[int, int]] = field(default_factory=list)
     """(token id, block) to be read next."""
-    said: list[Spoken | Posed] = field(default_factory=list)
+    said: list[Spoken | Posed | Pointed] = field(default_factory=list)
     opened: float | None = None
     """Log-probability of the <p> whose pose is still to come."""
     codes: list[tuple[int, float]] = field(default_factory=list)
@@ -65,7 +80,7 @@ class Row:
     finish: FinishReason | None = None
 
     def copy(self) -> "Row":
-        said = [Spoken(list(one.ids), list(one.logprobs)) if isinstance(one, Spoken) else one for one in self.said]
+        said = [one.copy() if isinstance(one, Spoken) else one for one in self.said]
         chance = Random()
         chance.setstate(self.chance.getstate())
         return replace(self, feed=list(self.feed), said=said, codes=list(self.codes), chance=chance)
@@ -73,8 +88,8 @@ class Row:
     def allowed(self) -> Tensor:
         return self.grammar.allowed(self.state, self.room, may_pose=self.poses_left > 0)
 
-    def say(self, token_id: int, logprob: float) -> None:
-        """One more word, <p> or the end."""
+    def say(self, token_id: int, logprob: float, choices: dict[int, float] | None = None) -> None:
+        """One more word, <p>, <point> or the end."""
         strings = self.grammar.strings
         self.score += logprob
         if token_id == strings.end_id:
@@ -86,13 +101,30 @@ class Row:
             self.opened = logprob
             self.poses_left -= 1
             return
-        if not self.said or isinstance(self.said[-1], Posed):
+        self.feed = [(token_id, 0)]
+        if token_id == strings.point_id:
+            self.said.append(Pointed(logprob))
+            return
+        if not self.said or not isinstance(self.said[-1], Spoken):
             self.said.append(Spoken())
         spoken = self.said[-1]
         assert isinstance(spoken, Spoken)
         spoken.ids.append(token_id)
         spoken.logprobs.append(logprob)
-        self.feed = [(token_id, 0)]
+        if choices is not None:
+            spoken.choices.append(choices)
+        self.settle()
+
+    @property
+    def is_pointing(self) -> bool:
+        """<point> was said, and its place is still to come."""
+        return bool(self.said) and isinstance(last := self.said[-1], Pointed) and last.place is None
+
+    def point(self, place: tuple[float, float]) -> None:
+        """The place of the <point> that was said."""
+        last = self.said[-1]
+        assert isinstance(last, Pointed)
+        self.said[-1] = replace(last, place=place)
         self.settle()
 
     def pose(self, codes: tuple[int, ...], logprobs: tuple[float, ...], vectors: Tensor | None = None) -> None:
@@ -146,6 +178,8 @@ class Teller:
                 self.listener(Said(row.number, codes=said.codes))
                 segments += 1
                 continue
+            if isinstance(said, Pointed) and said.place is None and row.finish is None:
+                break
             text = segment_text(self.processor, row, segments)
             certain = text if is_over else text.rstrip(BROKEN)
             if len(certain) > characters:
@@ -158,8 +192,10 @@ class Teller:
 
 
 def segment_text(processor: "LlmPoseProcessor", row: Row, index: int) -> str:
-    """The words of one run, without the space that the template puts before an answer."""
+    """The words of one run, without the space that the template puts before an answer; a point in digits."""
     said = row.said[index]
+    if isinstance(said, Pointed):
+        return "" if said.place is None else PointPart(*said.place).text
     assert isinstance(said, Spoken)
     text = processor.encoding.text.decode(said.ids)
     return text.removeprefix(processor.encoding.lead) if index == 0 else text
@@ -176,6 +212,14 @@ def finished_answer(processor: "LlmPoseProcessor", row: Row) -> Answer:
             parts.append(PosePart(codes=said.codes))
             token_ids.append(processor.vocabulary.pose_open_id)
             logprobs.append(said.open_logprob)
+        elif isinstance(said, Pointed):
+            token_ids.append(cast(int, processor.vocabulary.point_id))
+            if said.place is not None:  # the context was full before it was read
+                parts.append(PointPart(*said.place))
+                before = row.said[index - 1] if index else None
+                sure = _geometric_mean(before.logprobs) if isinstance(before, Spoken) else 1.0
+                points.append(Point(*said.place, sure * exp(said.logprob)))
+            logprobs.append(said.logprob)
         else:
             parts.append(TextPart(segment_text(processor, row, index)))
             token_ids += said.ids
@@ -184,7 +228,7 @@ def finished_answer(processor: "LlmPoseProcessor", row: Row) -> Answer:
     posed = [said for said in row.said if isinstance(said, Posed)]
     return Answer(
         parts=tuple(parts),
-        text="".join(part.text for part in parts if isinstance(part, TextPart)),
+        text="".join(part.text for part in parts if isinstance(part, TextPart | PointPart)),
         codes=[said.codes for said in posed],
         code_vectors=[said.vectors for said in posed if said.vectors is not None],
         confidence=_geometric_mean(logprobs),
@@ -212,5 +256,24 @@ def _points(processor: "LlmPoseProcessor", said: Spoken) -> list[Point]:
     points: list[Point] = []
     for match in found:
         spelling = (logprob for start, end, logprob in spans if start < match.end() and end > match.start())
-        points.append(Point(float(match[1]), float(match[2]), exp(sum(spelling))))
+        place = (float(match[1]), float(match[2]))
+        if said.choices:
+            place = _refined(processor, said, match)
+        points.append(Point(*place, exp(sum(spelling))))
     return points
+
+
+def _refined(processor: "LlmPoseProcessor", said: Spoken, match: re.Match[str]) -> tuple[float, float]:
+    """Expected values of x and y."""
+    decode = processor.encoding.text.decode
+    words, choices = [], []
+    for count, own in enumerate(said.choices):
+        before = decode(said.ids[:count])
+        # A word is what it adds to the words before it: some vocabularies drop the space of the first one.
+        words.append(decode(said.ids[: count + 1])[len(before) :])
+        near = own if match.start() <= len(before) + len(words[-1]) and len(before) <= match.end() else {}
+        choices.append({decode([*said.ids[:count], other])[len(before) :]: share for other, share in near.items()})
+    if "".join(words) != decode(said.ids):  # letters of several bytes each, cut into words of their own
+        return float(match[1]), float(match[2])
+    x, y = (expected_value(words, choices, *match.span(group)) for group in (1, 2))
+    return x, y

@@ -19,11 +19,12 @@ from rich.text import Text
 
 from llmpose.body.pose import Pose
 from llmpose.errors import UserError
-from llmpose.talk.attach import place, read_line, unquoted
+from llmpose.talk.attach import keypoint_part, place, read_line, unquoted
 from llmpose.talk.chat import ChatAnswer, LlmPose, part_from_path
 from llmpose.talk.conversation import ImagePart, Part, PosePart
-from llmpose.talk.decoding import Said
+from llmpose.talk.decoding import Point, Said
 from llmpose.talk.figure import Style, clean, draw, figure_columns, terminal_style, trimmed
+from llmpose.talk.keypoints import draw_found, last_image
 
 PROMPT = "you > "
 CHANGEABLE = ("temperature", "top_p", "pose_temperature", "seed", "max_new_tokens", "max_poses", "num_beams")
@@ -54,9 +55,17 @@ class Terminal:
         self.style: Style = style or terminal_style()
         self.show_figures = show_figures
         self.attached: list[Part] = []
+        self.points: list[Point] = []
+        """Of the last answer."""
         self.commands = {
             "/image": Command("/image FILE", "attach a picture to what you say next", self._image),
             "/pose": Command("/pose FILE [frame=N] | NUMBER", "attach a pose: a file, or one of this chat", self._pose),
+            "/keypoint": Command(
+                "/keypoint FILE=X,Y [; FILE=X,Y]",
+                "attach a keypoint: where it lies in example pictures",
+                self._keypoint,
+            ),
+            "/points": Command("/points [FILE]", "draw the points of the last answer into its picture", self._points),
             "/poses": Command("/poses", "list the poses of this chat", self._poses),
             "/render": Command("/render [NUMBER] [VIEW] [FILE]", "show a pose; write PNG and GLB", self._render),
             "/save": Command("/save [NUMBER] [FILE]", "save a pose as .npz, .npy or .json", self._save),
@@ -122,6 +131,12 @@ class Terminal:
         }
         if answer.finish_reason in notes:
             self._say(notes[answer.finish_reason], "yellow")
+        self.points = answer.points
+        image = last_image(self.session.conversation)
+        for point in answer.points if image is not None else ():
+            assert image is not None
+            place = f"{point.x * image.width:.1f}, {point.y * image.height:.1f} px"
+            self._say(f"point {place}, sure to {100 * point.confidence:.0f} %   /points draws it", "green")
         first = self.session.num_poses - len(answer.codes) + 1
         for index, pose in enumerate(answer.poses):
             sure = f", sure to {100 * answer.pose_confidences[index]:.0f} %" if answer.pose_confidences else ""
@@ -142,6 +157,20 @@ class Terminal:
             self._say(f"pose {rest} goes with what you say next", "dim")
         else:
             self._attach(rest, PosePart)
+
+    def _keypoint(self, rest: str) -> None:
+        part = keypoint_part(rest)
+        self.attached.append(part)
+        shots = f" in {len(part.images)} pictures" if len(part.images) > 1 else ""
+        self._say(f"the keypoint shown{shots} goes with what you say next; <keypoint> says where", "dim")
+
+    def _points(self, rest: str) -> None:
+        image = last_image(self.session.conversation)
+        if not self.points or image is None:
+            raise UserError("the last answer names no point; ask where something is in a picture")
+        path = _free_path(unquoted(rest).with_suffix(".png") if rest else Path("points.png"), bool(rest))
+        draw_found(image, self.points).save(path)
+        self._say(f"wrote {path}", "green")
 
     def _attach(self, rest: str, kind: type[Part]) -> None:  # type: ignore[valid-type]
         if not rest:
@@ -209,7 +238,7 @@ class Terminal:
         del rest
         for command in self.commands.values():
             self.console.print(f"  [bold]{escape(command.usage):34}[/bold] {command.help}")
-        self._say("Files in a line become parts of it; <image> and <pose> say where attached ones go.", "dim")
+        self._say("Files in a line become parts of it; <image>, <pose>, <keypoint> say where attached ones go.", "dim")
         self._say("Ctrl-C stops an answer.", "dim")
 
     def _quit(self, rest: str) -> None:
@@ -258,7 +287,8 @@ class Terminal:
         return lambda: session.prompt(self._marked_prompt())
 
     def _marked_prompt(self) -> str:
-        kinds = ["image" if isinstance(part, ImagePart) else "pose" for part in self.attached]
+        names = {ImagePart: "image", PosePart: "pose"}
+        kinds = [names.get(type(part), "keypoint") for part in self.attached]
         return "".join(f"[{kind}] " for kind in kinds) + PROMPT
 
 

@@ -3,6 +3,7 @@
     <p> <pose_17> <pose_903> ... </p>      a pose that is given: its codes as words
     <p> <pose_query> <pose_query> ... </p> a pose to be produced: every query is answered in one step
     <image> <keypoint>                     places that vision features and keypoint prompts fill
+    <point>                                a point that is found: a head reads x and y off it (models that regress)
     <pose>                                 where a pose goes, in a text written by hand; never seen by the model
 
 They can be added to any tokenizer of transformers; pose tokens lie in one run of ids: id = code + a constant.
@@ -19,6 +20,8 @@ from llmpose.errors import UserError
 
 POSE_OPEN, POSE_CLOSE, POSE_QUERY = "<p>", "</p>", "<pose_query>"
 IMAGE, POSE, KEYPOINT = "<image>", "<pose>", "<keypoint>"
+POINT = "<point>"
+"""KptLLM's word for a position (KptLLM++ §3.4). The paper calls it <keypoint>, which here is one that is given."""
 MARKS = (POSE_OPEN, POSE_CLOSE, POSE_QUERY, IMAGE, POSE, KEYPOINT)
 
 
@@ -39,6 +42,8 @@ class Vocabulary:
     pad_id: int
     size: int
     """Rows that the embedding and the head need at least: the largest id + 1."""
+    point_id: int | None = None
+    """Where `add_point_word` was called."""
 
     @staticmethod
     def of(extended: PreTrainedTokenizerBase) -> "Vocabulary":
@@ -67,6 +72,7 @@ class Vocabulary:
             end_id=int(tokenizer.eos_token_id),
             pad_id=int(pad_id),
             size=max(tokenizer.get_vocab().values()) + 1,
+            point_id=known.get(POINT),
         )
 
     @property
@@ -76,7 +82,7 @@ class Vocabulary:
 
     @property
     def added_ids(self) -> list[int]:
-        """Every id that `add_pose_words` brought: the rows that a stage trains in the embedding and in the head."""
+        """Every id that was added to the tokenizer: the rows that a stage trains in the embedding and in the head."""
         marks = (
             self.pose_open_id,
             self.pose_close_id,
@@ -85,7 +91,7 @@ class Vocabulary:
             self.pose_id,
             self.keypoint_id,
         )
-        return sorted([*marks, *self.pose_ids])
+        return sorted([*marks, *self.pose_ids, *([] if self.point_id is None else [self.point_id])])
 
     @overload
     def code_to_id(self, codes: int) -> int: ...
@@ -152,6 +158,12 @@ def add_pose_words(given: PreTrainedTokenizerBase, codebook_size: int) -> Vocabu
     if not getattr(tokenizer, "chat_template", None):
         tokenizer.chat_template = PLAIN_CHAT_TEMPLATE
     return Vocabulary.of(tokenizer)
+
+
+def add_point_word(extended: PreTrainedTokenizerBase) -> Vocabulary:
+    """Add `<point>` to a tokenizer that has pose words (in place): what a model says whose head regresses positions."""
+    cast(Any, extended).add_tokens([AddedToken(POINT, special=True, normalized=False)], special_tokens=True)
+    return Vocabulary.of(extended)
 
 
 PLAIN_CHAT_TEMPLATE = (

@@ -11,10 +11,10 @@ from data.record_set import RecordSet
 from data.tasks import KEYPOINT_TASKS, keypoint_task
 from data.tasks.base import TEMPLATES
 from data.tasks.grammar import NUM_CORE, content_words, keypoint_frames_file, templates
-from data.tasks.keypoint_tasks import GRAMMAR_OF, answer, name_in, phrase
+from data.tasks.keypoint_tasks import answer, name_in, phrase
 from llmpose.body.skeleton import Skeleton
 from llmpose.errors import UserError
-from llmpose.talk.conversation import ImagePart, KeypointPart
+from llmpose.talk.conversation import ImagePart, KeypointPart, PointPart
 from llmpose.talk.grammar import COORDINATES, NAMED_POINT
 from llmpose.talk.patterns import Automaton
 
@@ -83,7 +83,7 @@ def test_questions_show_what_the_task_shows(objects: KeypointObjects, name: str)
 
 def test_answers_parse_under_their_grammar_and_hold_the_position() -> None:
     patterns = {"named_point": Automaton(NAMED_POINT), "point": Automaton(COORDINATES)}
-    for form, grammar in GRAMMAR_OF.items():
+    for form, grammar in (("described", "named_point"), ("named", "named_point"), ("position", "point")):
         text = answer(STOOL, 0, (0.1234, 1.0), form)
         assert patterns[grammar].matches(text)
         assert text.endswith("0.123, 1.000")
@@ -91,6 +91,20 @@ def test_answers_parse_under_their_grammar_and_hold_the_position() -> None:
     assert answer(STOOL, 1, (0.5, 0.5), "described") == "left foot: 0.500, 0.500"
     assert answer(STOOL, 0, None, "described") == "seat. The seat; round, on top."
     assert name_in("seat. The seat; round: 0.500, 0.500") == name_in("seat.") == "seat"
+
+
+def test_a_regressed_answer_says_the_same_with_a_point_in_place_of_the_digits(objects: KeypointObjects) -> None:
+    task, query, skeleton = keypoint_task("keypoint_textual"), objects.crop(0), objects.skeleton(0)
+    keypoint = query.shown[0]
+    for form in ("described", "named", "position"):
+        plain, pointed = (
+            task.conversation(query, keypoint, skeleton, wording="{image} {text}?", form=form, positions=positions)
+            for positions in ("text", "regression")
+        )
+        *words, point = pointed.answer.parts
+        assert isinstance(point, PointPart)
+        assert "".join(part.text for part in words) + point.text == plain.answer.text  # type: ignore[union-attr]
+        assert (point.x, point.y) == query.point(keypoint)
 
 
 def test_phrases_fit_into_sentences() -> None:

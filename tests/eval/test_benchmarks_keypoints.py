@@ -9,7 +9,16 @@ import pytest
 from data.prepare import prepare
 from data.synth import object_world
 from eval.benchmarks.base import Bench, MissingNeed
-from eval.benchmarks.keypoints import MEAN_KEYPOINT, Semantics, TestObjects, TextualPrompts, VisualPrompts, said_points
+from eval.benchmarks.keypoints import (
+    MEAN_KEYPOINT,
+    CombinedPrompts,
+    CrossGroups,
+    Semantics,
+    TestObjects,
+    TextualPrompts,
+    VisualPrompts,
+    said_points,
+)
 from eval.predict import Prediction
 
 
@@ -33,18 +42,21 @@ class Knowing(Bench):
     """A bench whose model knows every answer, or says the middle."""
 
     knows = True
+    set_name = "mp100_1"
 
     @property
     def model(self):  # type: ignore[override]
-        return SimpleNamespace(prompts=object(), config=SimpleNamespace(keypoint_answers="named"))
+        return SimpleNamespace(
+            prompts=object(), config=SimpleNamespace(keypoint_answers="named", keypoint_positions="text")
+        )
 
     @property
     def processor(self):  # type: ignore[override]
         return SimpleNamespace(vision=[SimpleNamespace(side=48)])
 
-    def answers(self, task, questions, *, grammar, about):  # type: ignore[override]
+    def answers(self, task, questions, *, grammar, about, refine_points=False):  # type: ignore[override]
         self.asked = [question.make() for question in questions]
-        objects = TestObjects(self).objects
+        objects = TestObjects(self, self.set_name).objects
         found = {}
         for question in questions:
             _, row, keypoint = (int(part) for part in question.id.split("/"))
@@ -52,7 +64,8 @@ class Knowing(Bench):
             x, y = (x, y) if self.knows else (0.5, 0.5)
             name = objects.skeleton(row).keypoints[keypoint]
             text = f"{name}: {x:.3f}, {y:.3f}" if grammar != "text" else f"{name}."
-            found[question.id] = Prediction(question.id, text)
+            points = [[float(x), float(y), 0.9]] if refine_points else []
+            found[question.id] = Prediction(question.id, text, points=points)
         return found
 
 
@@ -74,6 +87,42 @@ def test_a_model_that_knows_finds_every_keypoint_that_is_shown(data: Path, tmp_p
     assert any(len(getattr(part, "images", ())) == shots for part in parts)
 
 
+def test_expected_values_stand_beside_the_digits_and_the_table_says_whether_they_help(
+    data: Path, tmp_path: Path
+) -> None:
+    result = VisualPrompts("1").run(bench(data, tmp_path))
+    assert result is not None
+    plain, refined = result.table.rows[:2]
+    assert refined.method.endswith("at expected values")
+    assert refined.values["nme_pooled"] < plain.values["nme_pooled"]  # the truth, not rounded to three decimals
+    assert any("lower the error" in note for note in result.table.notes)
+
+
+def test_shown_and_told_together_stand_beside_shown_alone(data: Path, tmp_path: Path) -> None:
+    asked = bench(data, tmp_path)
+    result = CombinedPrompts().run(asked)
+    assert result is not None
+    names = [row.method for row in result.table.rows if row.kind == "ours"]
+    assert names[::2] == ["this model, visual and textual", "this model, visual"]
+    assert [row.method for row in result.table.rows if row.kind == "paper"] == ["visual", "visual and textual"]
+
+
+def test_a_group_that_training_left_out_is_tested(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sets"
+    folder.mkdir()
+    prepare("mp100", data / "out" / "mp100", folder / "mp100_cross_furniture", options={"without": "furniture"})
+    asked = bench(folder, tmp_path)
+    asked.set_name = "mp100_cross_furniture"
+    result = CrossGroups("furniture").run(asked)
+    assert result is not None
+    objects = TestObjects(asked, asked.set_name)
+    assert {objects.objects.categories[row].split()[0] for row in objects.test_rows} == {"chair"}
+    assert result.table.rows[0].values["pck_0.2_by_instance"] > 0.97
+    assert result.table.row("KptLLM").values["pck_0.2_by_instance"] == 0.5405
+    with pytest.raises(MissingNeed, match="--option without=vehicle"):
+        CrossGroups("vehicle").run(asked)
+
+
 def test_the_middle_is_not_enough(data: Path, tmp_path: Path) -> None:
     asked = bench(data, tmp_path)
     asked.knows = False
@@ -89,7 +138,7 @@ def test_names_and_words_are_measured(data: Path, tmp_path: Path) -> None:
     assert told is not None
     assert named.table.rows[0].values["accuracy"] == 1.0
     assert named.table.row("commonest name").values["accuracy"] < 0.5
-    assert [row.kind for row in told.table.rows] == ["ours", "ours", "baseline"]
+    assert [row.kind for row in told.table.rows] == ["ours"] * 4 + ["baseline"]
 
 
 def test_the_last_point_of_an_answer_counts_and_none_is_the_middle() -> None:

@@ -1,24 +1,39 @@
 """The keypoint stage: objects drawn alike everywhere, their keypoints branches of one row, a run that ends whole."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from data.keypoints import KeypointObjects
 from data.prepare import prepare
 from data.synth import object_world
+from data.tasks import KEYPOINT_TASKS
+from llmpose.errors import UserError
 from llmpose.model.adapters import is_adapter, load_model
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from llmpose.talk.conversation import Conversation, ImagePart, KeypointPart
 from llmpose.talk.decoding import Decoding
 from llmpose.talk.generation import generate
+from llmpose.talk.keypoints import find_keypoints, named_keypoints
 from llmpose.talk.processing import LlmPoseProcessor
-from train.keypoints import KeypointRecipe, build
+from train.keypoints import KeypointRecipe, asked_sets, build
 from train.recipe import load_recipe
 from train.run import run
 
 RECIPE = "launch/recipes/kptllm/tiny.yaml"
+_FOLDER = "launch/recipes/kptllm"
+KPTLLM_RECIPES = [
+    (f"{_FOLDER}/kptllm_mp100.yaml",),
+    (f"{_FOLDER}/kptllm_mp100.yaml", f"{_FOLDER}/kptllm_mp100_cross.yaml"),
+    (f"{_FOLDER}/kptllm_ap10k_cross.yaml",),
+    (f"{_FOLDER}/kptllmpp_joint.yaml",),
+    (RECIPE,),
+    (RECIPE, f"{_FOLDER}/tiny_average.yaml"),
+    (RECIPE, f"{_FOLDER}/tiny_position.yaml"),
+]
 
 
 @pytest.fixture(scope="module", name="data")
@@ -44,6 +59,31 @@ def made(data: Path, out: Path, *more: str) -> KeypointRecipe:
     return recipe
 
 
+@pytest.mark.parametrize("words", KPTLLM_RECIPES, ids=lambda words: Path(words[-1]).stem)
+def test_every_recipe_loads(words: tuple[str, ...], root_dir: Path) -> None:
+    recipe = load_recipe([str(root_dir / word) for word in words], ["data.root=d"])
+    assert isinstance(recipe, KeypointRecipe)
+    asked = {task for source in recipe.data.train.values() for task in source.tasks}
+    assert asked <= set(KEYPOINT_TASKS)
+    if "tiny" not in recipe.name:
+        assert (recipe.lora.rank, recipe.lora.alpha, recipe.optim.lr, recipe.optim.weight_decay) == (128, 256, 2e-4, 0)
+    if recipe.model.llava:  # KptLLM regresses, KptLLM++ writes digits
+        assert recipe.keypoints.positions == "regression"
+        assert recipe.keypoints.position_loss == 2
+
+
+def test_images_of_a_test_are_left_out_of_training_and_told(data: Path, tmp_path: Path) -> None:
+    whole = made(data, tmp_path / "a")
+    shared = ["apart.sets.other.records=mp100_1", "apart.sets.other.split=test"]
+    apart = made(data, tmp_path / "b", "apart.check=content", *shared)
+    copies = made(data, tmp_path / "c", "apart.check=names", shared[0], "data.train.things.limit=null")
+    counts = [len(asked_sets(recipe, recipe.data.train)[0].objects) for recipe in (whole, apart)]
+    assert counts[1] <= counts[0]
+    with pytest.raises(UserError, match="no record"):  # a set kept apart from itself
+        asked_sets(copies, copies.data.train)
+    assert "same name" in (tmp_path / "c" / "leaks.txt").read_text()
+
+
 def test_all_keypoints_of_an_object_are_branches_of_one_row(data: Path, tmp_path: Path) -> None:
     job = build(made(data, tmp_path, "keypoints.per_object=null", "data.train.things.tasks.keypoint_visual=1"))
     examples = job.train_data[3]
@@ -67,6 +107,29 @@ def test_supports_are_other_objects_of_the_same_category(data: Path, tmp_path: P
         for example in examples[index]:
             assert len(example.images) == len(example.prompts) == 1
             assert example.prompts[0].images[0] is not example.images[0]
+
+
+@pytest.mark.parametrize("kind", ["whole", "adapter"])
+def test_a_head_that_regresses_trains_and_comes_back(data: Path, tmp_path: Path, kind: str) -> None:
+    more = ["keypoints.positions=regression", "optim.lr=0.01"]
+    if kind == "adapter":
+        more += ["adapt.language_model=lora", "adapt.token_rows=rows", "adapt.vision=lora", "lora.rank=2"]
+    recipe = made(data, tmp_path / "run", *more)
+    before = build(made(data, tmp_path / "other", *more)).model.state_dict()
+    run(recipe)
+    model = load_model(tmp_path / "run" / "model").eval()
+    assert isinstance(model, LlmPoseForConditionalGeneration)
+    assert model.point_head is not None
+    name = next(name for name in before if name.endswith("point_head.mlp.0.weight") or "default.mlp.0.weight" in name)
+    assert not torch.equal(model.point_head.mlp[0].weight, before[name])  # type: ignore[arg-type]
+    logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert any("eval_keypoint_l1" in line for line in logged)
+    processor = LlmPoseProcessor.from_pretrained(tmp_path / "run" / "model")
+    image = Image.fromarray(torch.zeros(64, 64, 3, dtype=torch.uint8).numpy())
+    (found,) = find_keypoints(model, processor, image, None, named_keypoints(["nose"]))
+    assert found.keypoints_px[0, 2] > 0
+    with pytest.raises(UserError, match=r"set keypoints\.positions=regression"):
+        build(made(data, tmp_path / "third", f"start_from={tmp_path / 'run'}"))
 
 
 @pytest.mark.parametrize("kind", ["whole", "adapter"])

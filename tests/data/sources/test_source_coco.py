@@ -105,6 +105,8 @@ def test_crowds_and_people_without_points_are_left_out_and_said(
     assert rejects.left_out == {"marked as a crowd": 1, "with fewer than 1 labelled keypoints": 1}
     assert rejects.rejected == 0
     assert len(read("coco", root, min_keypoints=0)) == 2
+    kept = read("coco", root, min_keypoints=0, crowds="yes")
+    assert [record.attributes.get("crowd", False) for record in kept] == [True, False, False]
 
 
 def test_what_is_wrong_is_set_aside_by_reason(tmp_path: Path, coco: Callable[..., Path]) -> None:

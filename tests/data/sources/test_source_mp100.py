@@ -164,3 +164,24 @@ def test_real_annotations_give_one_five_shot_episode_a_category(samples_dir: Pat
         assert all(len({*episode.supports, episode.query}) == 6 for episode in episodes)
         for record in records:
             assert len(record.keypoints) == records.skeleton(record.skeleton).num_keypoints
+
+
+def test_a_group_is_kept_for_the_test_and_all_others_train(tmp_path: Path, write_json: WriteJson) -> None:
+    content = made()
+    groups = {"train": (40, 33), "val": (18, 80), "test": (10, 38)}
+    for name, ids in groups.items():
+        categories = [category for category in CATEGORIES if category["id"] in ids]
+        own = {**content, "categories": categories}
+        own["annotations"] = [entry for entry in content["annotations"] if entry["category_id"] in ids]
+        write_json(tmp_path / f"annotations/mp100_split1_{name}.json", own)
+    records = prepare("mp100", tmp_path, tmp_path / "out", images="none", options={"without": "human_face"})
+    assert isinstance(records, RecordSet)
+    of_split = {
+        split: {entry["category_id"] for entry in records.filter(split=split).attributes()}
+        for split in ("train", "test")
+    }
+    assert of_split == {"train": {33, 10, 38, 80}, "test": {40, 18}}
+    episodes = list(mp100_episodes(records, num_episodes=2))
+    assert [episode.category_id for episode in episodes] == [40] * 30 + [18] * 30
+    with pytest.raises(UserError, match="option without 'clothes'"):
+        prepare("mp100", tmp_path, tmp_path / "no", images="none", options={"without": "clothes"})

@@ -4,23 +4,27 @@ import json
 import re
 from collections.abc import Callable
 from copy import deepcopy
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from llmpose.cli import app
 from llmpose.errors import UserError
 from llmpose.model.config import LlmPoseConfig
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
+from llmpose.talk.chat import LlmPose
 from llmpose.talk.conversation import Conversation, ImagePart, KeypointPart
 from llmpose.talk.decoding import Decoding
 from llmpose.talk.generation import generate
-from llmpose.talk.keypoints import WORDINGS, Support, find_keypoints, named_keypoints
+from llmpose.talk.keypoints import WORDINGS, Support, find_in_pictures, find_keypoints, named_keypoints
 from llmpose.talk.processing import LlmPoseProcessor
+from llmpose.talk.terminal import Terminal
 
 Talker = tuple[LlmPoseForConditionalGeneration, LlmPoseProcessor]
 
@@ -165,3 +169,96 @@ def test_the_command_draws_writes_and_goes_on(prompted: Talker, tmp_path: Path) 
     (tmp_path / "model" / "config.json").unlink()  # nothing is asked again, so no model is read
     assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
     assert json.loads((out / "keypoints.json").read_text()) == written
+
+
+# --- in the chat ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="files")
+def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    SUPPORT.save("example.png")
+    WIDE.save("wide picture.png")
+    picture(7, 60, 40).save("query.png")
+    return tmp_path
+
+
+def chat(prompted: Talker, *lines: str) -> tuple[str, Terminal]:
+    """What is shown for these lines, by a model whose answers always end in a point."""
+    model = LlmPose(*prompted, settings=Decoding(grammar="named_point", max_new_tokens=40))
+    waiting, out = iter(lines), StringIO()
+
+    def read() -> str:
+        line = next(waiting, None)
+        if line is None:
+            raise EOFError
+        return line
+
+    console = Console(file=out, width=120, highlight=False, color_system=None)
+    terminal = Terminal(model, console=console, reader=read, style="shades")
+    terminal.run()
+    return out.getvalue(), terminal
+
+
+def test_a_keypoint_is_shown_found_and_drawn_in_the_chat(prompted: Talker, files: Path) -> None:
+    shown, terminal = chat(
+        prompted,
+        "/keypoint example.png=6,12; 'wide picture.png'=10,5",
+        "query.png Find the keypoint <keypoint>.",
+        "/points",
+    )
+    (part,) = [part for part in terminal.session.conversation.turns[0].parts if isinstance(part, KeypointPart)]
+    assert part.points_norm == ((0.25, 0.5), (0.25, 0.25))
+    found = re.search(r"point ([\d.]+), ([\d.]+) px, sure to", shown)
+    assert found is not None
+    assert 0 <= float(found[1]) <= 60
+    assert 0 <= float(found[2]) <= 40
+    assert Image.open(files / "points.png").size == (60, 40)
+
+
+def test_a_keypoint_in_words_and_the_name_of_one_are_asked_in_the_chat(prompted: Talker, files: Path) -> None:
+    shown, terminal = chat(prompted, "query.png Where is the nose?", "/reset", "/keypoint query.png=3,4", "Name it.")
+    assert shown.count("sure to") == 1  # a point with no picture to lie in is not told
+    kinds = [type(part).__name__ for part in terminal.session.conversation.turns[0].parts]
+    assert kinds[0] == "KeypointPart"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("/keypoint example.png=99,2", "lies outside example.png of 24x24 pixels"),
+        ("/keypoint example.png", "FILE=x,y"),
+        ("/keypoint", "which keypoint?"),
+        ("/keypoint gone.png=1,2", "no such file"),
+        ("/points", "names no point"),
+        ("Find <keypoint>.", "more <keypoint> than the 0"),
+    ],
+)
+def test_mistakes_with_keypoints_are_one_line(prompted: Talker, files: Path, line: str, message: str) -> None:
+    assert message in chat(prompted, line)[0]
+
+
+def test_a_script_asks_with_a_keypoint(prompted: Talker, files: Path) -> None:
+    prompted[0].save_pretrained(files / "model")
+    prompted[1].save_pretrained(files / "model")
+    words = ["chat", "--model", "model", "--ask", "<image> Find <keypoint>.", "--image", "query.png", "--json"]
+    done = CliRunner().invoke(app, [*words, "--keypoint", "example.png=6,12", "--max-new-tokens", "5"])
+    assert done.exit_code == 0, done.output
+    assert "points" in json.loads(done.output.splitlines()[-1])
+    assert CliRunner().invoke(app, [*words, "--keypoint", "example.png=60,12"]).exit_code != 0
+
+
+def test_many_pictures_are_answered_as_one_by_one(prompted: Talker) -> None:
+    pictures = [(picture(seed, 50, 40), [(5, 5, 30, 30)]) for seed in range(3)]
+    skeleton = named_keypoints(["nose", "tail"])
+    together = find_in_pictures(*prompted, [*pictures, (picture(9, 30, 30), [])], skeleton)
+    assert together[3] == []
+    for (image, boxes), found in zip(pictures, together, strict=False):
+        (alone,) = find_keypoints(*prompted, image, boxes, skeleton)
+        assert alone.texts == found[0].texts
+
+
+def test_the_nearest_keypoint_of_the_examples_is_suggested(prompted: Talker) -> None:
+    skeleton = named_keypoints(["nsoe", "nose"])
+    with pytest.raises(UserError, match="did you mean 'nose'"):
+        find_keypoints(*prompted, QUERY, None, skeleton, asked=["nsoe"], supports=[Support(SUPPORT, {"nose": (3, 5)})])

@@ -1,0 +1,58 @@
+"""Numbers at the expected value of their digits: worked by hand."""
+
+import pytest
+
+from llmpose.errors import UserError
+from llmpose.talk.decoding import Decoding
+from llmpose.talk.refine import expected_value, middle
+
+
+def value(words: list[str], choices: list[dict[str, float]]) -> float:
+    text = "".join(words)
+    start = text.index("0.") if "0." in text else text.index("1.")
+    return expected_value(words, choices, start, start + 5)
+
+
+def sure(words: list[str]) -> list[dict[str, float]]:
+    return [{word: 1.0} for word in words]
+
+
+def test_a_sure_number_stays_where_it_is() -> None:
+    words = list("eye: 0.512")
+    assert value(words, sure(words)) == pytest.approx(0.512)
+
+
+def test_two_likely_last_digits_meet_in_between() -> None:
+    words = list("0.512")
+    assert value(words, [*sure(words)[:4], {"2": 0.5, "3": 0.5}]) == pytest.approx(0.5125)
+
+
+def test_another_first_digit_counts_as_the_mean_of_what_it_leads_to() -> None:
+    words = list("0.512")
+    choices = [*sure(words)[:2], {"5": 0.6, "4": 0.4}, {"1": 1.0}, {"2": 0.5, "3": 0.5}]
+    assert value(words, choices) == pytest.approx(0.6 * 0.5125 + 0.4 * 0.4495)
+
+
+def test_one_may_be_meant_where_nought_was_said() -> None:
+    words = list("0.990")
+    assert value(words, [{"0": 0.75, "1": 0.25}, *sure(words)[1:]]) == pytest.approx(0.75 * 0.99 + 0.25)
+
+
+def test_words_of_several_digits_and_words_that_begin_before_the_number() -> None:
+    assert value(["eye", ": 0", ".", "512"], [{}, {": 0": 1.0}, {".": 1.0}, {"512": 0.5, "502": 0.5}]) == pytest.approx(
+        0.507
+    )
+    # What would not have gone on as this number counts for nothing.
+    assert value(["eye: ", "0.", "512"], [{}, {"0.": 0.5, "1.": 0.25, "left": 0.25}, {"512": 1.0}]) == pytest.approx(
+        (0.5 * 0.512 + 0.25 * 1.0) / 0.75
+    )
+
+
+@pytest.mark.parametrize(("digits", "mean"), [("", 0.5), ("0.", 0.4995), ("0.5", 0.5495), ("0.51", 0.5145)])
+def test_the_middle_is_the_mean_of_all_numbers_that_begin_alike(digits: str, mean: float) -> None:
+    assert middle(digits) == pytest.approx(mean)
+
+
+def test_beams_and_refined_points_do_not_go_together() -> None:
+    with pytest.raises(UserError, match="num_beams=1"):
+        Decoding(refine_points=True, num_beams=2)

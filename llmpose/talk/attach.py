@@ -69,7 +69,7 @@ def keypoint_part(text: str) -> KeypointPart:
         try:
             x, y = (float(value) for value in numbers.split(","))
         except ValueError:
-            equals = ""
+            x, y, equals = 0.0, 0.0, ""
         if not equals or not name.strip():
             raise UserError(f"{piece!r}: a keypoint is shown as FILE=x,y, in pixels of that picture")
         part = part_from_path(unquoted(name))

@@ -102,6 +102,6 @@ def test_the_command_asks_in_the_boxes_that_were_found(folder: Path, model_folde
     written = json.loads((tmp_path / "again" / "keypoints.json").read_text())
     assert len(written["images"]) == 3
     assert written["annotations"]
-    assert all(one["object"] == "dog" and 0 < one["box_score"] < 1 for one in written["annotations"])
+    assert all(one["object"] == "dog" and 0 < one["box_score"] <= 1 for one in written["annotations"])
     wrong = CliRunner().invoke(app, [*words[:-3], "--box", "1,2,3,4"])
     assert wrong.exit_code != 0

@@ -118,6 +118,9 @@ class KeypointObjects:
     def skeleton(self, row: int) -> Skeleton:
         return self.records.skeleton(self._skeletons[row])
 
+    def names(self, row: int) -> tuple[str, ...]:
+        return self.skeleton(row).keypoints
+
     def others(self, row: int) -> list[int]:
         """Rows of the same category."""
         return [other for other in self._rows[self.categories[row]] if other != row]

@@ -305,7 +305,7 @@ def _single(examples: int) -> Ablation:
 
 def _keypoints() -> tuple[Ablation, ...]:
     """KptLLM++ Tab. 13 to 16 and its change of decoding (Tab. 5), on split 1 of MP-100 or of the built-in things."""
-    recipe = "launch/recipes/kptllm/tiny.yaml"
+    whole = ("launch/recipes/kptllm/tiny.yaml", "model.vision.things.folder={prepared}/keypoint_eyes")
     columns = (percent("pck_0.2_by_instance", "PCK@0.2"), Column("nme_pooled", "error / box side", "down", digits=3))
 
     def plan(
@@ -316,13 +316,13 @@ def _keypoints() -> tuple[Ablation, ...]:
             name=name,
             title=title,
             kind="keypoints",
-            variants={better: (recipe,), worse: (recipe, *words)},
+            variants={better: whole, worse: (*whole, *words)},
             benchmarks={"": (benchmark,)},
             columns=columns,
             published=tuple(published),
             paper_data="MP-100 split 1",
             directions=(Direction("pck_0.2_by_instance", better, worse, claim),),
-            prepared=(),
+            prepared=("keypoint_eyes",),
         )
 
     both, shown = "visual and textual", "visual"
@@ -342,13 +342,13 @@ def _keypoints() -> tuple[Ablation, ...]:
             name="keypoint_combined",
             title="Shown alone, or told besides (KptLLM++ Tab. 15)",
             kind="keypoints",
-            variants={both: (recipe,), shown: (recipe,)},
+            variants={both: whole, shown: whole},
             benchmarks={both: ("keypoint_combined",), shown: ("keypoint_visual_1shot",)},
             columns=columns,
             published=tuple(papers_keypoints.COMBINED),
             paper_data="MP-100 split 1",
             directions=(Direction("pck_0.2_by_instance", both, shown, "the name helps beside the example"),),
-            prepared=(),
+            prepared=("keypoint_eyes",),
             notes=("One and the same recipe: it learns both kinds of questions.",),
         ),
         plan(

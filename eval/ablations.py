@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.ablation_plans import PRESETS, RECIPES, Ablation, Direction, Preset, plans
+from eval.ablation_plans import PRESETS, Ablation, Direction, Preset, plans
 from eval.benchmarks import BENCHMARKS
 from eval.benchmarks.base import Bench, run_model
 from eval.tables import Row, Table, write_text
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = {
-    "tokenizer": ("tokenizer", "1_tokenizer.tiny.yaml"),
-    "vision_clip": ("vision_clip", "vision_clip.tiny.yaml"),
-    "vision_pose": ("vision_pose", "vision_pose.tiny.yaml"),
-    "retrieval": ("retrieval", "retrieval.tiny.yaml"),
+    "tokenizer": ("tokenizer", "unipose/1_tokenizer.tiny.yaml"),
+    "vision_clip": ("vision_clip", "unipose/vision_clip.tiny.yaml"),
+    "vision_pose": ("vision_pose", "unipose/vision_pose.tiny.yaml"),
+    "retrieval": ("retrieval", "unipose/retrieval.tiny.yaml"),
+    "keypoint_eyes": ("vision_match", "kptllm/eyes.tiny.yaml"),
 }
 LATENCY = ("text_to_pose",)
 
@@ -63,7 +64,7 @@ class Lab:
         folder = self.prepared / part
         if not (run_model(folder) / "config.json").is_file():
             kind, recipe = PARTS[part]
-            words = [f"{RECIPES}/{recipe}", *self.preset.words.get(kind, ())]
+            words = [f"launch/recipes/{recipe}", *self.preset.words.get(kind, ())]
             if kind == "retrieval":
                 words.append(f"model.tokenizer={self.prepare('tokenizer')}")
             self.say(f"training {part}, which several variants share")

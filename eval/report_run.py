@@ -22,6 +22,7 @@ from eval.benchmarks.base import Bench, MissingNeed, Result, run_model
 from eval.benchmarks.features import pose_features, text_features
 from eval.benchmarks.taskset import SETS, TaskSet
 from eval.examples import drawn, example_cards
+from eval.keypoint_pictures import KEYPOINT_RULE, keypoint_pictures
 from eval.metrics.body import PROTOCOLS
 from eval.report import Example, Panel, Section
 from eval.report_sections import (
@@ -29,6 +30,7 @@ from eval.report_sections import (
     chat_section,
     curves_section,
     examples_section,
+    keypoints_section,
     results_section,
     retrieval_section,
     tasks_section,
@@ -66,6 +68,8 @@ class RunFiles:
     """Step -> time."""
     tokenizer: Path | None = None
     """Model folder of the pose tokenizer."""
+    keypoints: Bench | None = None
+    """The bench of the model that finds keypoints, where that is another one."""
     machine: str = ""
     chat: Sequence[str] = ()
     """Commands to go on with."""
@@ -91,6 +95,8 @@ def run_sections(run: RunFiles) -> tuple[list[Section], list[Figure]]:
         tokenizer = results.get(TOKENIZER_TABLE)
         if pictures:
             sections.append(tokenizer_section(pictures, tokenizer.table if tokenizer else None))
+    if pictures := keypoint_pictures(run.keypoints or bench, results):
+        sections.append(keypoints_section(pictures, KEYPOINT_RULE))
     if bench.retrieval_dir is not None and bench.retrieval_dir.is_dir():
         sections.append(retrieval_section(retrieval_examples(bench)))
     sheets = world_sheets(bench)

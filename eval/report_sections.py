@@ -45,12 +45,19 @@ TASK_TITLES = {
     "pose_tokenizer": ("Pose tokenizer", "pose → tokens → pose"),
     "pose_text_retrieval": ("Retrieval model", "finds the text of a pose"),
     "pair_text_retrieval": ("Pair retrieval model", "finds the text of a change"),
+    "visual_prompt_unseen": ("Keypoint by example", "example + image → place, unseen categories"),
+    "textual_prompt_unseen": ("Keypoint in words", "image + words → place, unseen categories"),
+    "keypoint_semantic": ("Naming a keypoint", "image + point → name, unseen categories"),
+    "keypoint_training": ("Training on keypoints", "17 questions, one image"),
+    "keypoint_decoding": ("Decoding keypoints", "17 questions, one image"),
 }
 METRIC_TITLES = {
     "mpjpe_mm": "mean joint error",
     "r_precision_top1": "R-precision, first of 32",
     "r_precision_top3": "R-precision, among the first 3 of 32",
     "speedup_mixed_vs_causal": "times faster",
+    "speedup_branches": "times faster as branches",
+    "pck_0.2": "right within a fifth of the box (PCK@0.2)",
 }
 
 
@@ -275,6 +282,14 @@ def world_section(sheets: "Sequence[tuple[Image.Image, str]]", lead: str = "") -
     return Section(
         "world", "The built-in world", [Pictures([Picture(i, c, 1040) for i, c in sheets], 700)], lead, "World"
     )
+
+
+def keypoints_section(pictures: "Sequence[tuple[Image.Image, str]]", rule: str) -> Section:
+    """Support and query side by side, for pairs that were picked by rule."""
+    lead = "A point is shown in one picture and asked for in another, of categories that training never saw."
+    shown = Pictures([Picture(image, text, 560) for image, text in pictures], 380)
+    blocks: list[Block] = [shown, Paragraph(rule, "note")]
+    return Section("keypoints", "Any keypoint of any object", blocks, lead, "Keypoints")
 
 
 def chat_section(commands: Sequence[str], text: str = "") -> Section:

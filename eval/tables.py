@@ -64,6 +64,8 @@ class Headline:
     metric: str
     baseline: str = ""
     chance: str = ""
+    shown_as: str = ""
+    """What the summary calls the metric; its own name if empty."""
 
 
 @dataclass

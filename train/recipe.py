@@ -24,6 +24,7 @@ KINDS: dict[str, str] = {
     "retrieval": "train.retrieval",
     "vision_clip": "train.vision",
     "vision_pose": "train.vision",
+    "vision_match": "train.matching",
     "language": "train.language",
     "keypoints": "train.keypoints",
 }

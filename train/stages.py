@@ -42,6 +42,7 @@ STAGES: dict[str, Stage] = {
     ),
     "vision_clip": Stage("vision_clip", "pictures and sentences in one space"),
     "vision_pose": Stage("vision_pose", "a person's pose from a picture, for its features"),
+    "vision_match": Stage("vision_match", "a point's counterpart in another object of its category, for the features"),
     "align": Stage(
         "language",
         "pose words and text in one language (UniPose §3.3, Fig. 3a)",

@@ -38,6 +38,8 @@ BENCHMARKS: "dict[str, Callable[[], Benchmark]]" = {
     "keypoint_combined": _from("keypoints", "CombinedPrompts"),
     **{f"keypoint_cross_{name}": _from("keypoints", "CrossGroups", name) for name in _GROUPS},
     **{f"keypoints_{name}": _from("keypoint_sets", "DetectionSet", name) for name in _KEYPOINT_SETS},
+    "keypoint_training": _from("keypoint_speed", "KeypointSpeed", "training"),
+    "keypoint_decoding": _from("keypoint_speed", "KeypointSpeed", "decoding"),
 }
 SPLITS: "dict[str, Callable[[], Benchmark]]" = {
     f"keypoint_visual_{shots}shot_split{split}": _from("keypoints", "VisualPrompts", shots, split)

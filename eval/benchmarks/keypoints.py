@@ -175,6 +175,10 @@ def refined_points(answers: Mapping[str, Prediction]) -> dict[str, np.ndarray]:
     return found | {name: np.array(own.points[-1][:2], np.float32) for name, own in answers.items() if own.points}
 
 
+def _headline(task: str) -> Headline:
+    return Headline(task, _KEY, MEAN_KEYPOINT, shown_as=f"pck_{THRESHOLD}")
+
+
 class PairedPrompts(Benchmark):
     """A keypoint shown in one or five support images, found in another image: MP-100's episodes.
 
@@ -198,19 +202,8 @@ class PairedPrompts(Benchmark):
 
     def measure(self, bench: Bench) -> Result | None:
         test = TestObjects(bench, self.set_name)
-        pairs: list[tuple[int, int, np.ndarray]] = []
-        asked: list[Asked] = []
-        for number, episode in enumerate(test.pairs(self.shots)):
-            # MP-100 scores what is visible in the query and in every support.
-            scored = test.visible(episode.query) & np.all([test.visible(row) for row in episode.supports], 0)
-            # A labelled point may lie outside every support's crop: then nothing can show it, and it counts as missed.
-            pairs.append((number, episode.query, scored))
-            asked += [Asked(number, episode.query, k, episode.supports) for k in np.flatnonzero(scored).tolist()]
-        askable = [one for one in asked if any(test.objects.crop(row).points[one.keypoint, 2] for row in one.supports)]
-        answers = {
-            name: test.ask(task, askable, "name", key=f"{self.name}{f'_{task}' if name else ''}")
-            for name, task in self.asks.items()
-        }
+        pairs, asked = self.asked(test)
+        answers = self.answers(test, asked)
         if not bench.is_main:
             return None
         nowhere = {one.id: np.array([-9.0, -9.0], np.float32) for one in asked}
@@ -242,9 +235,30 @@ class PairedPrompts(Benchmark):
             data=bench.data_name or self.set_name,
             paper_data=self.paper_data,
             notes=notes[:1],
-            headlines=[Headline(self.headline, _KEY, MEAN_KEYPOINT)] if self.headline else [],
+            headlines=[_headline(self.headline)] if self.headline else [],
         )
         return Result(table, per_pair, "PCK@0.2", True)
+
+    def asked(self, test: TestObjects) -> tuple[list[tuple[int, int, np.ndarray]], list[Asked]]:
+        """(pair, query, which keypoints are scored), and the questions."""
+        pairs: list[tuple[int, int, np.ndarray]] = []
+        asked: list[Asked] = []
+        for number, episode in enumerate(test.pairs(self.shots)):
+            # MP-100 scores what is visible in the query and in every support.
+            scored = test.visible(episode.query) & np.all([test.visible(row) for row in episode.supports], 0)
+            pairs.append((number, episode.query, scored))
+            asked += [Asked(number, episode.query, k, episode.supports) for k in np.flatnonzero(scored).tolist()]
+        return pairs, asked
+
+    def answers(self, test: TestObjects, asked: Sequence[Asked]) -> dict[str, dict[str, Prediction]]:
+        """By kind of question. A labelled point may lie outside every support's crop: nothing can show it, so it is not
+        asked for, and counts as missed.
+        """
+        askable = [one for one in asked if any(test.objects.crop(row).points[one.keypoint, 2] for row in one.supports)]
+        return {
+            name: test.ask(task, askable, "name", key=f"{self.name}{f'_{task}' if name else ''}")
+            for name, task in self.asks.items()
+        }
 
 
 def refinement_note(plain: Mapping[str, float], refined: Mapping[str, float]) -> str:
@@ -332,7 +346,7 @@ class TextualPrompts(Benchmark):
             protocol="PCK over the longest side of the cleaned box, mean over objects; true boxes; test split",
             n=len(pairs),
             data=bench.data_name or SET,
-            headlines=[Headline("textual_prompt_unseen", _KEY, MEAN_KEYPOINT)],
+            headlines=[_headline("textual_prompt_unseen")],
         )
         return Result(table, ours["by name"][1], "PCK@0.2", True)
 

@@ -9,7 +9,7 @@ tests/llmpose/talk/test_keypoint_talk.py); here is what sharing the image saves.
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -27,6 +27,7 @@ from llmpose.talk.generation import generate
 from llmpose.talk.processing import LlmPoseProcessor
 from llmpose.talk.vocabulary import add_pose_words, train_tokenizer
 
+What = Literal["training", "decoding"]
 IMAGE_PX, PATCH_PX = 336, 14
 """KptLLM's: 24 × 24 image tokens."""
 
@@ -66,16 +67,23 @@ def questions(count: int, seed: int = 0) -> list[Conversation]:
     ]
 
 
-def measure(device: str = "cpu", keypoints: int = 17, repeats: int = 2) -> dict[str, float]:
-    """Seconds of one object's training step and of its decoding, with and without sharing, and their ratios.
+def measure(what: What, device: str = "cpu", keypoints: int = 17, repeats: int = 2) -> dict[str, float]:
+    """Seconds of one object's training step, or of its decoding, with and without sharing; `speedup` is their ratio.
 
     Training "alone" is one packed sequence for each question; decoding "alone" one call for each, "batched" one call
     for all in which every row reads the image itself.
     """
     model, processor = small_talker(device)
     asked = questions(keypoints)
-    examples = processor.encode_batch(asked, train=True)
-    words = processor.vocabulary
+    ways = _training(model, processor, asked, device) if what == "training" else _decoding(model, processor, asked)
+    best = {name: seconds(run, device, repeats=repeats) for name, run in ways.items()}
+    return {**{f"{name}_s": taken for name, taken in best.items()}, "speedup": best["alone"] / best["branches"]}
+
+
+def _training(
+    model: LlmPoseForConditionalGeneration, processor: LlmPoseProcessor, asked: list[Conversation], device: str
+) -> dict[str, Callable[[], object]]:
+    examples, words = processor.encode_batch(asked, train=True), processor.vocabulary
 
     def step(branches: bool) -> Callable[[], None]:
         collate = Collator(
@@ -92,6 +100,12 @@ def measure(device: str = "cpu", keypoints: int = 17, repeats: int = 2) -> dict[
 
         return run
 
+    return {"alone": step(False), "branches": step(True)}
+
+
+def _decoding(
+    model: LlmPoseForConditionalGeneration, processor: LlmPoseProcessor, asked: list[Conversation]
+) -> dict[str, Callable[[], object]]:
     prompts = [one.question for one in asked]
 
     def decode(share: bool, at_once: int) -> Callable[[], object]:
@@ -99,16 +113,11 @@ def measure(device: str = "cpu", keypoints: int = 17, repeats: int = 2) -> dict[
         groups = [prompts[start : start + at_once] for start in range(0, len(prompts), at_once)]
         return lambda: [generate(model, processor, group, settings) for group in groups]
 
-    found = {
-        "training_alone_s": seconds(step(False), device, repeats=repeats),
-        "training_branches_s": seconds(step(True), device, repeats=repeats),
-        "decoding_alone_s": seconds(decode(False, 1), device, repeats=repeats),
-        "decoding_batched_s": seconds(decode(False, keypoints), device, repeats=repeats),
-        "decoding_branches_s": seconds(decode(True, keypoints), device, repeats=repeats),
+    return {
+        "alone": decode(False, 1),
+        "batched": decode(False, len(prompts)),
+        "branches": decode(True, len(prompts)),
     }
-    for what in ("training", "decoding"):
-        found[f"{what}_speedup"] = found[f"{what}_alone_s"] / found[f"{what}_branches_s"]
-    return found
 
 
 def main() -> None:
@@ -117,8 +126,9 @@ def main() -> None:
     parser.add_argument("--keypoints", type=int, default=17)
     parser.add_argument("--repeats", type=int, default=2)
     given = parser.parse_args()
-    found = measure(given.device, given.keypoints, given.repeats)
-    Console().print_json(data={name: round(value, 4) for name, value in found.items()})
+    found = {what: measure(what, given.device, given.keypoints, given.repeats) for what in get_args(What)}
+    rounded = {what: {name: round(value, 4) for name, value in own.items()} for what, own in found.items()}
+    Console().print_json(data=rounded)
 
 
 if __name__ == "__main__":

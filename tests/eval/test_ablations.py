@@ -58,7 +58,7 @@ def test_both_designs_of_a_tokenizer_are_compared_at_the_same_sizes(preset: str,
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_shared_part_is_a_valid_recipe(preset: str, root_dir: Path) -> None:
     for kind, file in PARTS.values():
-        recipe = load_recipe([str(root_dir / "launch/recipes/unipose" / file)], PRESETS[preset].words.get(kind, ()))
+        recipe = load_recipe([str(root_dir / "launch/recipes" / file)], PRESETS[preset].words.get(kind, ()))
         assert recipe.kind == kind
 
 

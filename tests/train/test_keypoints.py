@@ -34,6 +34,7 @@ KPTLLM_RECIPES = [
     (RECIPE, f"{_FOLDER}/tiny_average.yaml"),
     (RECIPE, f"{_FOLDER}/tiny_position.yaml"),
 ]
+ONLY_VISUAL = [f"data.train.things.tasks.keypoint_{other}=0" for other in ("semantic", "textual", "combined")]
 
 
 @pytest.fixture(scope="module", name="data")
@@ -47,7 +48,8 @@ def _data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(data: Path, out: Path) -> list[str]:
-    small = "new_vision.hidden_size=32 new_vision.num_layers=1 new_vision.num_heads=2 new_vision.image_px=64 "
+    small = "model.vision={} adapt.vision=full new_vision.image_px=64 "
+    small += "new_vision.hidden_size=32 new_vision.num_layers=1 new_vision.num_heads=2 "
     small += "model.new.hidden_size=32 model.new.num_layers=1 model.new.num_heads=2 model.new.intermediate_size=48 "
     small += "max_steps=2 batch.size=2 eval_examples=2 keypoints.crop_px=64 checkpoints.every=null"
     return [*small.split(), f"data.root={data}", f"run_dir={out}"]
@@ -85,7 +87,7 @@ def test_images_of_a_test_are_left_out_of_training_and_told(data: Path, tmp_path
 
 
 def test_all_keypoints_of_an_object_are_branches_of_one_row(data: Path, tmp_path: Path) -> None:
-    job = build(made(data, tmp_path, "keypoints.per_object=null", "data.train.things.tasks.keypoint_visual=1"))
+    job = build(made(data, tmp_path, "keypoints.per_object=null", *ONLY_VISUAL))
     examples = job.train_data[3]
     again = job.train_data[3]
     assert [one.token_ids.tolist() for one in examples] == [one.token_ids.tolist() for one in again]
@@ -96,7 +98,7 @@ def test_all_keypoints_of_an_object_are_branches_of_one_row(data: Path, tmp_path
 
 
 def test_supports_are_other_objects_of_the_same_category(data: Path, tmp_path: Path) -> None:
-    recipe = made(data, tmp_path, "data.train.things.tasks.keypoint_visual=1")
+    recipe = made(data, tmp_path, *ONLY_VISUAL)
     examples = build(recipe).train_data
     objects = examples.parts[0].objects  # type: ignore[attr-defined]
     assert isinstance(objects, KeypointObjects)

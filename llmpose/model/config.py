@@ -113,7 +113,8 @@ class LlmPoseConfig(PreTrainedConfig):
     """Configuration of `LlmPoseForConditionalGeneration`; the ids are those of `llmpose.talk.vocabulary.Vocabulary`."""
 
     model_type = "llmpose"
-    sub_configs: ClassVar[dict[str, Any]] = {"text_config": AutoConfig}
+    # A property in transformers 5.24, a class attribute before: this reads alike in both.
+    sub_configs: ClassVar[dict[str, Any]] = {"text_config": AutoConfig}  # pyright: ignore[reportIncompatibleMethodOverride]
 
     text_config: dict | PreTrainedConfig | None = None
     vision: list | tuple = ()

@@ -15,11 +15,10 @@ import torch.nn.functional as F
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, VitPoseBackbone
-from transformers.configuration_utils import SubConfigSpec
 from transformers.utils.generic import ModelOutput
 
 from llmpose.body.pose import rot6d_to_rotmat, rotmat_to_rot6d
-from llmpose.model.config import pair
+from llmpose.model.config import pair, sub_config
 from llmpose.model.conv_vit import ConvVit, ConvVitConfig
 
 NUM_JOINTS = 22
@@ -30,9 +29,8 @@ class PoseVitConfig(PreTrainedConfig):
     """Encoder and heads."""
 
     model_type = "llmpose_pose_vit"
-    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
-        "backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="vitpose_backbone")
-    }
+    # A property in transformers 5.24, a class attribute before: this reads alike in both.
+    sub_configs: ClassVar[dict[str, Any]] = {"backbone_config": AutoConfig}  # pyright: ignore[reportIncompatibleMethodOverride]
 
     backbone_config: dict | PreTrainedConfig | None = None
     skeleton: str = "coco17"
@@ -42,6 +40,10 @@ class PoseVitConfig(PreTrainedConfig):
     decoder_layers: int = 2
     """Layers in which the joints' queries look at the picture and at each other; 0: all cells together, through one
     hidden layer, which learns sooner where cells are few."""
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.backbone_config = sub_config(self.backbone_config, "vitpose_backbone")
+        super().__post_init__(**kwargs)
 
 
 @dataclass

@@ -129,8 +129,9 @@ def test_differences_leave_out_what_does_not_change_the_result(base: Path) -> No
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: path.relative_to(RECIPES).as_posix())
 def test_every_recipe_of_the_project_loads(path: Path) -> None:
     # tiny_average.yaml is a layer: it only says what differs from tiny.yaml, behind which it is given.
-    base = path.with_name(f"{path.stem.partition('_')[0]}.yaml")
-    recipe = load_recipe([path] if "\nkind:" in "\n" + path.read_text() else [base, path])
+    below = [other for other in path.parent.glob("*.yaml") if path.stem.startswith(f"{other.stem}_")]
+    layers = [] if "\nkind:" in "\n" + path.read_text() else [max(below, key=lambda other: len(other.stem))]
+    recipe = load_recipe([*layers, path])
     assert recipe.kind in KINDS
     assert recipe.name
 

@@ -1,4 +1,4 @@
-"""The demo's steps: world, records, texts, tokenizer, retrieval, eyes, three language stages, figures, report.
+"""The demo's steps: world, records, texts, tokenizer, retrieval, eyes, three language stages, keypoints, report.
 
 Every step calls what the commands of the same name call, on the tiny recipes of launch/recipes/unipose; `micro`
 shortens each of them. Nothing here knows a number that a recipe or a preset could know.
@@ -9,6 +9,7 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmpose.commands import demo_keypoints
 from llmpose.commands.demo_run import Demo, Step
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ STAGES = {
     "2 pose-text alignment": "2_align",
     "3 visual projector": "3_projector",
     "4 instruction tuning": "4_instruct",
+    **demo_keypoints.RUNS,
 }
 """Title in the report -> run folder."""
 TEST_QUESTIONS = {"tiny": 256, "micro": 24}
@@ -146,6 +148,7 @@ def report(demo: Demo) -> None:
         runs={title: demo.path(name) for title, name in STAGES.items()},
         seconds=seconds,
         tokenizer=demo.path("1_tokenizer"),
+        keypoints=demo_keypoints.keypoint_bench(demo, bench_of(demo)),
         machine=f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
         chat=(f"llmpose chat --model {demo.path('4_instruct', 'model')}",),
     )
@@ -201,5 +204,6 @@ STEPS = [
     Step("projector", "stage 3: pictures enter the language", projector),
     Step("instruct", "stage 4: all seven tasks, as people ask for them", instruct),
     Step("benchmarks", "the seven tasks against trivial answers, on held-out data", benchmarks),
+    *demo_keypoints.STEPS,
     Step("report", "one page with curves, figures and pictures", report),
 ]

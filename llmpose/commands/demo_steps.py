@@ -204,6 +204,7 @@ STEPS = [
     Step("projector", "stage 3: pictures enter the language", projector),
     Step("instruct", "stage 4: all seven tasks, as people ask for them", instruct),
     Step("benchmarks", "the seven tasks against trivial answers, on held-out data", benchmarks),
-    *demo_keypoints.STEPS,
     Step("report", "one page with curves, figures and pictures", report),
+    *demo_keypoints.STEPS,
+    Step("whole_report", "the page once more, with the keypoints of things", report),
 ]

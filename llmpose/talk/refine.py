@@ -11,10 +11,12 @@ So a point may lie between two digits, and off the grid of thousandths. It works
 one word of it holds.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 DECIMALS = 3
 _LENGTH = 2 + DECIMALS
+_BEGINNING = re.compile(rf"(?:0(?:\.[0-9]{{0,{DECIMALS}}})?|1(?:\.0{{0,{DECIMALS}}})?)?")
 
 
 def middle(digits: str) -> float:
@@ -53,7 +55,4 @@ def expected_value(said: Sequence[str], choices: Sequence[Mapping[str, float]], 
 
 def _is_beginning(digits: str) -> bool:
     """Whether a number from 0 to 1 with three decimals can begin like this."""
-    pattern = "0.ddd" if not digits.startswith("1") else "1.000"
-    return len(digits) <= _LENGTH and all(
-        wanted == given or (wanted == "d" and given.isdigit()) for wanted, given in zip(pattern, digits, strict=False)
-    )
+    return _BEGINNING.fullmatch(digits) is not None

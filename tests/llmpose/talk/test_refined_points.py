@@ -56,3 +56,9 @@ def test_the_middle_is_the_mean_of_all_numbers_that_begin_alike(digits: str, mea
 def test_beams_and_refined_points_do_not_go_together() -> None:
     with pytest.raises(UserError, match="num_beams=1"):
         Decoding(refine_points=True, num_beams=2)
+
+
+def test_letters_are_no_digits_whatever_they_are_called() -> None:
+    words = list("0.512")
+    choices = [*sure(words)[:2], {"5": 0.5, "d": 0.25, "²": 0.25}, {"1": 1.0}, {"2": 1.0}]
+    assert value(words, choices) == pytest.approx(0.512)

@@ -37,11 +37,12 @@ def things(demo: Demo) -> None:
 
 
 def keypoint_eyes(demo: Demo) -> None:
-    _train(demo, "eyes", "keypoint_eyes")
+    demo.train(RECIPES / "eyes.tiny.yaml", "keypoint_eyes", short=MICRO["eyes"])
 
 
 def keypoints(demo: Demo) -> None:
-    _train(demo, "tiny", "keypoints", f"model.vision.things.folder={demo.path('keypoint_eyes')}")
+    eyes = f"model.vision.things.folder={demo.path('keypoint_eyes')}"
+    demo.train(RECIPES / "tiny.yaml", "keypoints", eyes, short=MICRO["tiny"])
 
 
 def keypoint_benchmarks(demo: Demo) -> None:
@@ -56,16 +57,6 @@ def keypoint_bench(demo: Demo, bench: "Bench") -> "Bench":
     return replace(
         bench, model_dir=demo.path("keypoints", "model"), limit=PAIRS[demo.preset], method="the demo's keypoint model"
     )
-
-
-def _train(demo: Demo, recipe: str, folder: str, *words: str) -> None:
-    from train.recipe import load_recipe
-    from train.run import run
-
-    common = (f"data.root={demo.path('data')}", f"run_dir={demo.path(folder)}", f"seed={demo.seed}")
-    short = MICRO[recipe] if demo.preset == "micro" else ()
-    file = RECIPES / ("eyes.tiny.yaml" if recipe == "eyes" else "tiny.yaml")
-    run(load_recipe([file], [*common, *words, *short]))
 
 
 STEPS = [

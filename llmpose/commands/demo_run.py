@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,14 @@ class Demo:
 
     def path(self, *parts: str) -> Path:
         return self.out.joinpath(*parts)
+
+    def train(self, recipe: Path, folder: str, *words: str, short: Sequence[str]) -> None:
+        """A training run in `folder`, going on where it was interrupted; with the words of `short` too at micro."""
+        from train.recipe import load_recipe
+        from train.run import run
+
+        common = (f"data.root={self.path('data')}", f"run_dir={self.path(folder)}", f"seed={self.seed}")
+        run(load_recipe([recipe], [*common, *words, *(short if self.preset == "micro" else ())]))
 
     @property
     def marks(self) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""The demo's steps: world, records, texts, tokenizer, retrieval, eyes, three language stages, keypoints, report.
+"""The demo's steps: world, records, texts, tokenizer, retrieval, eyes, three language stages, figures, report,
+keypoints.
 
 Every step calls what the commands of the same name call, on the tiny recipes of launch/recipes/unipose; `micro`
 shortens each of them. Nothing here knows a number that a recipe or a preset could know.
@@ -165,12 +166,7 @@ TITLE: dict[str, dict[str, Any]] = {
 
 def train(demo: Demo, name: str, *words: str) -> None:
     """One stage by its tiny recipe, in the demo's folder; going on where it was interrupted."""
-    from train.recipe import load_recipe
-    from train.run import run
-
-    common = (f"data.root={demo.path('data')}", f"run_dir={demo.path(name)}", f"seed={demo.seed}")
-    short = MICRO[name] if demo.preset == "micro" else ()
-    run(load_recipe([RECIPES / f"{name}.tiny.yaml"], [*common, *words, *short]))
+    demo.train(RECIPES / f"{name}.tiny.yaml", name, *words, short=MICRO[name])
 
 
 def bench_of(demo: Demo) -> "Bench":

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -163,7 +163,7 @@ def _check_places(record: Record) -> str | None:
     return None
 
 
-def _check_texts(texts: Sequence[str]) -> str | None:
+def _check_texts(texts: Sequence[Any]) -> str | None:
     if any(not isinstance(text, str) for text in texts):
         return "text is not a text"
     return "empty text" if any(not text.strip() for text in texts) else None

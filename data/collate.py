@@ -8,6 +8,7 @@ is ever cut inside an image, a pose or an answer.
 import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,8 +18,8 @@ from llmpose.errors import UserError
 from llmpose.model.batch import IGNORE, Batch, Example, point_targets, prompt_table
 from llmpose.model.layout import PADDING
 
-Pixels = Callable[[list], dict[str, Tensor]]
-Features = Callable[[list], Tensor]
+Pixels = Callable[[list[Any]], dict[str, Tensor]]
+Features = Callable[[list[Any]], Tensor]
 
 _FILL = {"token_ids": 0, "labels": IGNORE, "sample": PADDING, "branch": 0, "block": 0, "position": 0, "task": -1}
 

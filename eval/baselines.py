@@ -6,7 +6,7 @@ A model that does not beat them has learned nothing that a table lookup does not
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import roma
@@ -41,7 +41,7 @@ def joint_features(joints_m: Tensor) -> np.ndarray:
     return (joints_m - joints_m[:, :1]).flatten(1).cpu().numpy()
 
 
-def image_features(images: Sequence, side: int = 16) -> np.ndarray:
+def image_features(images: Sequence[Any], side: int = 16) -> np.ndarray:
     """Pictures as grey thumbnails (N, side²), without brightness and contrast, for nearest-pixel lookup."""
     rows = []
     for image in images:

@@ -60,9 +60,10 @@ class Prediction:
 
     @staticmethod
     def from_line(line: str) -> "Prediction":
-        stored = json.loads(line)
+        stored: dict[str, Any] = json.loads(line)
         poses = np.frombuffer(base64.b64decode(stored["poses"]), np.float32).reshape(-1, 22, 3, 3)
-        return Prediction(**{**stored, "poses": poses})
+        stored["poses"] = poses
+        return Prediction(**stored)
 
     def first_pose(self) -> Tensor | None:
         return torch.from_numpy(self.poses[0].copy()) if len(self.poses) else None

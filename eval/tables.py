@@ -53,6 +53,12 @@ class Row:
     """Bootstrap ranges (95 %) of some of the values."""
     note: str = ""
 
+    @staticmethod
+    def from_json(stored: Mapping[str, Any]) -> "Row":
+        values = dict(stored)
+        values["intervals"] = {key: tuple(ends) for key, ends in stored["intervals"].items()}
+        return Row(**values)
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -115,12 +121,11 @@ class Table:
 
     @staticmethod
     def from_json(stored: Mapping[str, Any]) -> "Table":
-        rows = [
-            Row(**{**row, "intervals": {k: tuple(v) for k, v in row["intervals"].items()}}) for row in stored["rows"]
-        ]
-        columns = [Column(**column) for column in stored["columns"]]
-        headlines = [Headline(**head) for head in stored.get("headlines", ())]
-        return Table(**{**stored, "columns": columns, "rows": rows, "headlines": headlines})
+        values = dict(stored)
+        values["columns"] = [Column(**column) for column in stored["columns"]]
+        values["rows"] = [Row.from_json(row) for row in stored["rows"]]
+        values["headlines"] = [Headline(**head) for head in stored.get("headlines", ())]
+        return Table(**values)
 
     def to_markdown(self) -> str:
         lines = [f"### {self.title}", ""]

@@ -37,6 +37,9 @@ from train.saving import bare_model, save_with, trained_state, whole_model
 class Engine(Trainer):
     """One stage in training. `train/run.py` makes it; nothing else needs to."""
 
+    optimizer: torch.optim.Optimizer | None
+    lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None
+
     def __init__(self, job: Job, recipe: Recipe, folder: RunFolder, rebuild: Callable[[], nn.Module]) -> None:
         self.job, self.recipe, self.run_folder, self.rebuild = job, recipe, folder, rebuild
         processes = PartialState()
@@ -234,6 +237,10 @@ def training_arguments(recipe: Recipe, folder: RunFolder, split: Split, steps: i
     optim = recipe.optim
     known = {field.name for field in fields(TrainingArguments)}  # renamed in transformers 5.23
     checkpointing = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    recompute: dict[str, Any] = {
+        checkpointing: recipe.activation_checkpointing,
+        f"{checkpointing}_kwargs": {"use_reentrant": False},
+    }
     return TrainingArguments(
         output_dir=str(folder.checkpoints / WRITING),
         run_name=recipe.name,
@@ -244,7 +251,7 @@ def training_arguments(recipe: Recipe, folder: RunFolder, split: Split, steps: i
         gradient_accumulation_steps=split.accumulation,
         use_cpu=not torch.cuda.is_available(),
         bf16=recipe.precision == "bf16",
-        **{checkpointing: recipe.activation_checkpointing, f"{checkpointing}_kwargs": {"use_reentrant": False}},
+        **recompute,
         learning_rate=optim.lr,
         weight_decay=optim.weight_decay,
         adam_beta1=optim.betas[0],

@@ -37,6 +37,7 @@ from train.language_model import (
     model_folder,
     new_encoders,
     new_language,
+    new_tokenizer,
     save,
     start,
 )
@@ -224,7 +225,8 @@ def _processor_of(started: Started, tokenizer: Any) -> LlmPoseProcessor:
 
 def _of_keypoints_alone(parts: LanguageModel, vision: NewVision, texts: list[str], seed: int) -> Started:
     """A model without a pose tokenizer: its vocabulary has one pose word, which is never said."""
-    language, tokenizer = new_language(parts, texts, seed)
+    tokenizer = new_tokenizer(parts, texts)
+    language = new_language(parts, tokenizer, seed)
     vocabulary = add_pose_words(tokenizer, 1)
     options: dict[str, Any] = {"num_pose_tokens": 1, "pose_attention": parts.pose_attention, "attn": parts.attn}
     encoders = new_encoders(parts)

@@ -155,8 +155,9 @@ def start(parts: LanguageModel, *, start_from: str | None, texts: Iterable[str],
     if parts.pose_tokenizer is None:
         raise UserError("model.pose_tokenizer: name the run of stage 1, like model.pose_tokenizer=runs/tokenizer")
     codec = load_pose_tokenizer(model_folder(parts.pose_tokenizer))
-    language, tokenizer = new_language(parts, texts, seed, codec=codec)
+    tokenizer = new_tokenizer(parts, texts)
     vocabulary = add_pose_words(tokenizer, codec.config.codebook_size)
+    language = new_language(parts, tokenizer, seed)
     options: dict[str, Any] = {
         "num_pose_tokens": codec.config.num_pose_tokens,
         "pose_attention": parts.pose_attention,
@@ -180,7 +181,7 @@ def start(parts: LanguageModel, *, start_from: str | None, texts: Iterable[str],
 
 
 def _continue(parts: LanguageModel, folder: Path, run_dir: Path, seed: int) -> Started:
-    options = {"attn": parts.attn, "dtype": getattr(torch, parts.dtype)}
+    options: dict[str, Any] = {"attn": parts.attn, "dtype": getattr(torch, parts.dtype)}
     processor = LlmPoseProcessor.from_pretrained(folder)
     base = base_of(folder) if is_adapter(folder) else None
     model = load_model(folder, merge=False, trainable=True, **options)
@@ -194,20 +195,22 @@ def _continue(parts: LanguageModel, folder: Path, run_dir: Path, seed: int) -> S
     return started
 
 
-def new_language(
-    parts: LanguageModel, texts: Iterable[str], seed: int, codec: "PoseTokenizer | None" = None
-) -> tuple[PreTrainedModel | None, Any]:
-    """Language model and tokenizer; LLaVA brings its own model. One from nothing knows the words of `codec` at once."""
-    dtype = getattr(torch, parts.dtype)
+def new_tokenizer(parts: LanguageModel, texts: Iterable[str]) -> Any:
+    """That of the language model named, or one learnt from `texts`."""
+    given = parts.llava if parts.llava is not None else parts.language
+    if given is None:
+        return train_tokenizer(texts, parts.new.vocab_size)
+    return AutoTokenizer.from_pretrained(model_folder(given))
+
+
+def new_language(parts: LanguageModel, tokenizer: Any, seed: int) -> PreTrainedModel | None:
+    """The language model named, or one from nothing with a row for every word so far; LLaVA brings its own model."""
     if parts.llava is not None:
-        return None, AutoTokenizer.from_pretrained(model_folder(parts.llava))
+        return None
     if parts.language is not None:
-        folder = model_folder(parts.language)
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype), AutoTokenizer.from_pretrained(folder)
+        dtype = getattr(torch, parts.dtype)
+        return AutoModelForCausalLM.from_pretrained(model_folder(parts.language), dtype=dtype)
     new = parts.new
-    tokenizer = train_tokenizer(texts, new.vocab_size)
-    if codec is not None:
-        add_pose_words(tokenizer, codec.config.codebook_size)
     config = _DECODERS[new.family](
         vocab_size=len(tokenizer),
         hidden_size=new.hidden_size,
@@ -223,7 +226,7 @@ def new_language(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(config), tokenizer
+        return AutoModelForCausalLM.from_config(config)
 
 
 @torch.no_grad()

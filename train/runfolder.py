@@ -25,8 +25,10 @@ from typing import IO, Any
 from llmpose.errors import UserError
 from train.recipe import Recipe, differences, load_recipe, save_recipe
 
-_PACKAGES = ("llmpose", "torch", "transformers", "accelerate", "peft", "deepspeed", "datasets", "numpy", "roma")
-_PACKAGES += ("vector-quantize-pytorch",)
+_PACKAGES = (
+    *("llmpose", "torch", "transformers", "accelerate", "peft", "deepspeed", "datasets"),
+    *("numpy", "roma", "vector-quantize-pytorch"),
+)
 
 
 class RunFolder:
@@ -139,7 +141,7 @@ def environment(world: int) -> dict[str, Any]:
 def git_commit(folder: Path) -> str:
     """Commit of the checkout, with `+changes` when files differ from it; empty outside a checkout."""
     try:
-        ask = {"cwd": folder, "capture_output": True, "text": True, "timeout": 10, "check": True}
+        ask: dict[str, Any] = {"cwd": folder, "capture_output": True, "text": True, "timeout": 10, "check": True}
         commit = subprocess.run(["git", "rev-parse", "HEAD"], **ask).stdout.strip()
         changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **ask).stdout.strip()
     except (OSError, subprocess.SubprocessError):

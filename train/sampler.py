@@ -11,6 +11,7 @@ What does not fill a step at the end of an epoch is left out on purpose: the nex
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,7 +119,7 @@ def _pack(order: np.ndarray, lengths: np.ndarray, budget: int) -> list[list[int]
     return batches
 
 
-class EpochLoader(DataLoader):
+class EpochLoader(DataLoader[Any]):
     """A plain loader (not accelerate's, which loses the epoch on resume) that tells its sampler the epoch."""
 
     def set_epoch(self, epoch: int) -> None:

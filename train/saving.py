@@ -1,6 +1,6 @@
 """Getting a model's weights out of training: all of them for later stages, the trained ones for a checkpoint."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def save_with(save: Callable[[nn.Module, Path], None] | None, model: nn.Module, 
 
 
 @contextmanager
-def whole_model(trainer: Trainer, rebuild: Callable[[], nn.Module]) -> Iterator[nn.Module]:
+def whole_model(trainer: Trainer, rebuild: Callable[[], nn.Module]) -> Generator[nn.Module, None, None]:
     """The bare model with all its weights in place; every process enters, the first one saves."""
     model = bare_model(trainer)
     if trainer.is_fsdp_enabled:

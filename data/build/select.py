@@ -10,7 +10,7 @@ many of the latter:
 Memory is that of the joints (float32, 264 bytes for 22) and four numbers per pose, whatever k is.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -76,7 +76,7 @@ def _farthest(joints: Tensor, count: int, start: int, progress: Callable[[int], 
 
 
 @contextmanager
-def _few_threads(count: int) -> Iterator[None]:
+def _few_threads(count: int) -> Generator[None, None, None]:
     """Small steps on one thread: sharing them out costs more than it gains, and much more on a busy machine."""
     before = torch.get_num_threads()
     if count < MANY:

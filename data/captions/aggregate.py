@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -59,7 +59,7 @@ FAVOURED = ("above", "in_front")
 MUTUAL = ("close", "spread", "wide", "shoulder_width", "crossed")
 """Said of both sides of a part at once."""
 
-ENTITIES = {
+ENTITIES: dict[frozenset[str], str] = {
     frozenset(("upper arm", "forearm")): "arm",
     frozenset(("hand", "elbow")): "arm",
     frozenset(("thigh", "shin")): "leg",
@@ -254,7 +254,7 @@ def reverse_sides(facts: list[Fact], rng: Random | None) -> list[Fact]:
     return result
 
 
-def _group_key(candidate: tuple[bool, list[int]], facts: list[Fact]) -> tuple:
+def _group_key(candidate: tuple[bool, list[int]], facts: list[Fact]) -> tuple[Any, ...]:
     """Orders groups without asking which side is left."""
     same_subject, members = candidate
 
@@ -268,8 +268,8 @@ def _group_key(candidate: tuple[bool, list[int]], facts: list[Fact]) -> tuple:
 
 def group(facts: list[Fact], rng: Random | None) -> list[Clause]:
     """Join facts that share their predicate (many subjects) or their subject (many predicates)."""
-    by_subject: dict[tuple, list[int]] = defaultdict(list)
-    by_predicate: dict[tuple, list[int]] = defaultdict(list)
+    by_subject: dict[tuple[str, str], list[int]] = defaultdict(list)
+    by_predicate: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for index, fact in enumerate(facts):
         by_subject[fact[:2]].append(index)
         by_predicate[fact[2:]].append(index)

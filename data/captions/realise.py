@@ -7,6 +7,7 @@ subject once when several things are said of it.
 from collections.abc import Iterator
 from functools import lru_cache
 from random import Random
+from typing import Any
 
 from data.captions.aggregate import Clause
 from data.captions.codes import Part
@@ -58,7 +59,7 @@ def sorted_clause(clause: Clause) -> Clause:
 
 
 @lru_cache(maxsize=100_000)
-def clause_key(clause: Clause) -> tuple:
+def clause_key(clause: Clause) -> tuple[Any, ...]:
     subject = clause.subjects[0]
     return (
         PART_ORDER.get(subject.name, 99),

@@ -52,7 +52,7 @@ class _Placeholder:
 
     shape: tuple[int, ...]
     order: str
-    dtype: np.dtype
+    dtype: Any  # the file says what it is
 
     def __init__(self, *_: Any) -> None:
         """What counts arrives as state."""

@@ -239,7 +239,7 @@ def _texts(folder: Path, release: str, kind: str) -> dict[str, list[str]]:
     found = sorted(folder.glob(f"{release}_{kind}_*.json")) or sorted(folder.glob(f"{release}_{kind}.json"))
     if not found:
         raise UserError(f"{folder}: has no {release}_{kind}_*.json; choose other texts with --option texts=…")
-    content: dict[str, Any] = read_json(found[-1])
+    content = read_json(found[-1])
     if not isinstance(content, dict):
         raise UserError(f"{found[-1]}: expected id -> text or texts")
     return {number: [texts] if isinstance(texts, str) else list(texts) for number, texts in content.items()}

@@ -100,15 +100,19 @@ def keys_for(name: str) -> tuple[str, ...]:
 
 def angles_of(values: Mapping[str, float], base: Array | None = None) -> Array:
     """(NUM_ANGLES,) from named values; what is not named is taken from `base` (default: standing at ease)."""
-    result = (STANDING_DEG if base is None else base).copy()
+    return _set(values, STANDING_DEG if base is None else base)
+
+
+def _set(values: Mapping[str, float], base: Array) -> Array:
+    result = base.copy()
     for name in sorted(values, key=INDEX.__contains__):  # both sides first, so that one side can differ from them
         for key in keys_for(name):
             result[INDEX[key]] = values[name]
     return result
 
 
-STANDING_DEG: Array = np.zeros(NUM_ANGLES)
-STANDING_DEG = angles_of({"arm.raise": -74, "elbow.bend": 12, "hip.abd": 3, "hip.turn": 5, "knee.flex": 3})
+_STANDING = {"arm.raise": -74, "elbow.bend": 12, "hip.abd": 3, "hip.turn": 5, "knee.flex": 3}
+STANDING_DEG = _set(_STANDING, np.zeros(NUM_ANGLES))
 
 
 def within_limits(angles: Array) -> Array:

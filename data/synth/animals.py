@@ -27,11 +27,6 @@ def coat(rng: np.random.Generator, choices: tuple[Colour, ...]) -> Colour:
     return (float(r), float(g), float(b))
 
 
-def _both(points: Points, name: str, left: Array) -> None:
-    points[f"left {name}"] = left
-    points[f"right {name}"] = left * np.array([-1.0, 1.0, 1.0])
-
-
 @dataclass(frozen=True)
 class Quadruped:
     """Proportions of a four-legged animal, as shares of its body length."""

@@ -19,6 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# numba compares the signatures below with those of their implementations, annotations and all; a lambda has none.
+# pyright: reportMissingParameterType=false
+
 Array = NDArray[np.float64]
 
 HAS_NUMBA = importlib.util.find_spec("numba") is not None

@@ -18,7 +18,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -128,7 +128,7 @@ def _leave_with_parent() -> None:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def _one_thread() -> Generator[None, None, None]:
     import torch
 
     before = torch.get_num_threads()
@@ -140,7 +140,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _single_threaded_children() -> Iterator[None]:
+def _single_threaded_children() -> Generator[None, None, None]:
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))

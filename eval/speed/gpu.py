@@ -63,7 +63,7 @@ def prepare(model: LlmPoseForConditionalGeneration, processor: LlmPoseProcessor,
             parameter.data = parameter.data.float()
     enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
     enable({"use_reentrant": False})
-    return cast(PeftModel, wrapped.train())
+    return wrapped.train()
 
 
 def seeing_examples(processor: LlmPoseProcessor, count: int, words: tuple[int, int], seed: int = 0) -> list[Example]:

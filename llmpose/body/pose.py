@@ -13,7 +13,7 @@ Every pose is in one frame, the world frame "z-up":
 Turning the root turns the body about its pelvis, as SMPL does; the translation is added afterwards.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -130,7 +130,7 @@ class Pose:
         """Index the leading dimensions only, as an array of poses."""
         if not self.batch_shape:
             raise TypeError("a single pose cannot be indexed")
-        return self._map(lambda value: value[index])
+        return self.mapped(lambda value: value[index])
 
     def __repr__(self) -> str:
         extras = [name for name in ("betas", "trans_m") if getattr(self, name) is not None]
@@ -157,15 +157,16 @@ class Pose:
 
     def flat(self) -> "Pose":
         """All poses in one leading dimension; a single pose becomes a batch of one."""
-        return self._map(lambda value: value.reshape(-1, *value.shape[len(self.batch_shape) :]))
+        return self.mapped(lambda value: value.reshape(-1, *value.shape[len(self.batch_shape) :]))
 
     def to(self, device: torch.device | str) -> "Pose":
-        return self._map(lambda value: value.to(device))
+        return self.mapped(lambda value: value.to(device))
 
     def detach(self) -> "Pose":
-        return self._map(lambda value: value.detach())
+        return self.mapped(lambda value: value.detach())
 
-    def _map(self, function: Any) -> "Pose":
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> "Pose":
+        """`function` of every tensor that is there: rotations, shape, translation."""
         return Pose(
             function(self.rotmat),
             None if self.betas is None else function(self.betas),

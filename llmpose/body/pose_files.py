@@ -184,7 +184,7 @@ def _from_json(path: Path) -> Pose:
     if int(np.prod(batch_shape)) != len(content["poses"]) or not content["poses"]:
         raise UserError(f"{path}: {len(content['poses'])} poses do not fill the batch shape {batch_shape}")
     poses = [_entry(entry, f"{path}: pose {index}") for index, entry in enumerate(content["poses"])]
-    return Pose.stack(poses)._map(lambda value: value.unflatten(0, batch_shape) if batch_shape else value[0])
+    return Pose.stack(poses).mapped(lambda value: value.unflatten(0, batch_shape) if batch_shape else value[0])
 
 
 def _entry(entry: Any, where: str) -> Pose:

@@ -122,7 +122,7 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-def _reconstruct(cls: type, _base: type, _state: Any) -> Any:
+def _reconstruct(cls: Any, _base: type, _state: Any) -> Any:
     """How protocols 0 and 1 make an object; only our readers are ever made this way."""
     if not (isinstance(cls, type) and issubclass(cls, _Reader)):
         raise _Refused(f"copyreg._reconstructor of {cls!r}")

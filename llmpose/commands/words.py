@@ -1,6 +1,6 @@
 """`llmpose data describe | compare | build`: words for poses, and the text datasets made of them."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -224,7 +224,7 @@ def _features(folder: Path, records: Any) -> Any:
 
 
 @contextmanager
-def _bars() -> Iterator[Any]:
+def _bars() -> Generator[Any, None, None]:
     """A bar for each step that a builder reports."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -70,8 +70,12 @@ def add_vision(
     seed: int = 0,
 ) -> LlmPoseForConditionalGeneration:
     """The same model with eyes: encoders and a new projector. The language model and the queries are taken over."""
-    values = {key: value for key, value in model.config.to_dict().items() if key not in ("vision", "projector")}
-    config = LlmPoseConfig(**{**values, "vision": [spec for spec, _ in encoders], "projector": projector})
+    values: dict[str, Any] = {
+        **model.config.to_dict(),
+        "vision": [spec for spec, _ in encoders],
+        "projector": projector,
+    }
+    config = LlmPoseConfig(**values)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         grown = LlmPoseForConditionalGeneration(config, language=model.language)

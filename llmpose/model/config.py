@@ -8,7 +8,8 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-import llmpose.model.conv_vit  # noqa: F401 (makes its model known to transformers' Auto classes)
+# Imported for its effect: its model becomes known to transformers' Auto classes.
+import llmpose.model.conv_vit  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from llmpose.errors import UserError
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -100,7 +101,7 @@ def sub_config(given: dict[str, Any] | PreTrainedConfig | None, model_type: str)
     """
     if isinstance(given, PreTrainedConfig):
         return given
-    values = {"model_type": model_type, **(given or {})}
+    values: dict[str, Any] = {"model_type": model_type, **(given or {})}
     return CONFIG_MAPPING[values.pop("model_type")](**values)
 
 
@@ -116,8 +117,8 @@ class LlmPoseConfig(PreTrainedConfig):
     # A property in transformers 5.24, a class attribute before: this reads alike in both.
     sub_configs: ClassVar[dict[str, Any]] = {"text_config": AutoConfig}  # pyright: ignore[reportIncompatibleMethodOverride]
 
-    text_config: dict | PreTrainedConfig | None = None
-    vision: list | tuple = ()
+    text_config: dict[str, Any] | PreTrainedConfig | None = None
+    vision: list[Any] | tuple[Any, ...] = ()
     """Vision encoders, as VisionEncoderSpec or their dicts; none for a model of poses and text alone."""
     projector: Literal["linear", "mlp2"] = "linear"
     """`linear` is v = [v_a | v_b] W of UniPose §3.2; `mlp2` two layers with a GELU between, as LLaVA-1.5 has."""

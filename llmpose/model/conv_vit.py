@@ -30,7 +30,7 @@ class ConvVitConfig(PreTrainedConfig):
 
     image_size: int = 96
     """Height and width of a picture."""
-    stem_widths: list | tuple = (24, 32, 64)
+    stem_widths: list[int] | tuple[int, ...] = (24, 32, 64)
     """Channels of the convolutions before the last one, which has hidden_size; each halves the map."""
     hidden_size: int = 128
     num_hidden_layers: int = 2

@@ -364,7 +364,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             raise ValueError(f"the cache holds {seen} tokens, `past` is of {0 if past is None else past.shape[1]}")
         has_sdpa = bool(self.language._supports_sdpa)
         name = choose_attention(self.config.attn, embedded.device.type, torch.is_grad_enabled(), has_sdpa=has_sdpa)
-        if self.language.config._attn_implementation != name:
+        if getattr(self.language.config, "_attn_implementation", None) != name:
             self.language.set_attn_implementation(name)
         length = seen + embedded.shape[1]
         num_keys = cache.get_mask_sizes(embedded.shape[1], 0)[0] if cache is not None else length
@@ -374,7 +374,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             )
         num_keys = None if num_keys == length else num_keys
         text = self.config.text_config
-        kinds = set(getattr(text, "layer_types", None) or ())
+        kinds: set[str] = set(getattr(text, "layer_types", None) or ())
         window = getattr(text, "sliding_window", None)
         if other := kinds - {"full_attention", "sliding_attention"}:
             raise UserError(f"language models with {', '.join(sorted(other))} layers cannot take a pose block's mask")

@@ -32,7 +32,7 @@ class PoseVitConfig(PreTrainedConfig):
     # A property in transformers 5.24, a class attribute before: this reads alike in both.
     sub_configs: ClassVar[dict[str, Any]] = {"backbone_config": AutoConfig}  # pyright: ignore[reportIncompatibleMethodOverride]
 
-    backbone_config: dict | PreTrainedConfig | None = None
+    backbone_config: dict[str, Any] | PreTrainedConfig | None = None
     skeleton: str = "coco17"
     num_keypoints: int = 17
     heatmap_scale: int = 4

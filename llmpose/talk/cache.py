@@ -12,7 +12,7 @@ transformers' own caches append by copying everything at every token, or have on
 With `fixed` it has one length from the start, as compiled graphs want it, and what is not yet written is masked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -124,7 +124,7 @@ class DecodingCache(Cache):
             layer.crop(tokens_to_remove)
 
     @contextmanager
-    def peek(self, rows: Tensor) -> Iterator["DecodingCache"]:
+    def peek(self, rows: Tensor) -> Generator["DecodingCache", None, None]:
         """Inside, a forward call of `len(rows)` rows sees those rows of the cache and writes nothing."""
         for layer in self._own:
             layer.peeked = rows

@@ -91,7 +91,7 @@ class LlmPose:
         self.model = model.eval()
         self.processor = processor
         self.settings = settings or Decoding()
-        self._body = body
+        self.loaded_body = body
 
     @classmethod
     def from_pretrained(
@@ -162,15 +162,15 @@ class LlmPose:
 
     @property
     def body(self) -> "BodyModel":
-        if self._body is None:
+        if self.loaded_body is None:
             from llmpose.body.model import load_body_model
 
-            self._body = load_body_model()
-        return self._body
+            self.loaded_body = load_body_model()
+        return self.loaded_body
 
     def _with_body(self, answer: Answer) -> ChatAnswer:
         values = {item.name: getattr(answer, item.name) for item in fields(Answer)}
-        return ChatAnswer(**values, body=self._body)
+        return ChatAnswer(**values, body=self.loaded_body)
 
 
 @dataclass
@@ -217,7 +217,9 @@ class ChatSession:
         processor = self.model.processor
         poses = processor.decode_poses(torch.tensor(codes)) if codes and processor.has_pose_tokenizer else []
         text = "".join(part.text for part in parts if isinstance(part, TextPart))
-        return ChatAnswer(tuple(parts), text, poses=poses, codes=codes, finish_reason="stopped", body=self.model._body)
+        return ChatAnswer(
+            tuple(parts), text, poses=poses, codes=codes, finish_reason="stopped", body=self.model.loaded_body
+        )
 
     def undo(self) -> bool:
         """Forget the last question and its answer; False where there is none."""

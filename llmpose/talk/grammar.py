@@ -86,7 +86,7 @@ class TokenStrings:
     """What every id of a vocabulary adds to a text; None for ids that no answer may hold."""
 
     def __init__(self, processor: "LlmPoseProcessor", num_ids: int) -> None:
-        words, tokenizer = processor.vocabulary, cast(Any, processor.tokenizer)
+        words, tokenizer = processor.vocabulary, processor.tokenizer
         added = tokenizer.added_tokens_decoder
         self.end_id, self.pose_id, self.num_ids = processor.end_id, words.pose_open_id, num_ids
         self.point_id = words.point_id

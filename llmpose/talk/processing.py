@@ -295,9 +295,7 @@ class LlmPoseProcessor(ProcessorMixin):
         messages = [{"role": "system", "content": conversation.system}] if conversation.system else []
         for turn in conversation.turns:
             messages.append({"role": turn.role, "content": "".join(_as_text(part) for part in turn.parts)})
-        return cast(Any, self.tokenizer).apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
+        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
 
     # -- files ------------------------------------------------------------------------------------------------------
 
@@ -317,7 +315,7 @@ class LlmPoseProcessor(ProcessorMixin):
         """Tokenizer, settings and the pose tokenizer (in its own folder) into one directory."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        cast(Any, self.tokenizer).save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
         if self._pose_tokenizer is not None:
             self.pose_tokenizer.save_pretrained(folder / POSE_TOKENIZER_FOLDER)
         settings = folder / SETTINGS_FILE
@@ -387,7 +385,8 @@ def _filled(text: str, supply: Mapping[str, Any]) -> list[Part]:
 def _as_text(part: Part) -> str:
     if isinstance(part, TextPart):
         return part.text
-    return {PosePart: POSE, ImagePart: IMAGE, PointPart: POINT}.get(type(part), KEYPOINT)
+    words: dict[type[Part], str] = {PosePart: POSE, ImagePart: IMAGE, PointPart: POINT}
+    return words.get(type(part), KEYPOINT)
 
 
 AutoProcessor.register(LlmPoseConfig, LlmPoseProcessor, exist_ok=True)

@@ -287,7 +287,7 @@ class Terminal:
         return lambda: session.prompt(self._marked_prompt())
 
     def _marked_prompt(self) -> str:
-        names = {ImagePart: "image", PosePart: "pose"}
+        names: dict[type[Part], str] = {ImagePart: "image", PosePart: "pose"}
         kinds = [names.get(type(part), "keypoint") for part in self.attached]
         return "".join(f"[{kind}] " for kind in kinds) + PROMPT
 

@@ -79,8 +79,8 @@ def import_unipose(
     language.resize_token_embeddings(len(embedding), mean_resizing=False)
     merge_lora(language, folder)
     with torch.no_grad():
-        cast(Any, language.get_input_embeddings()).weight.copy_(embedding)
-        cast(Any, language.get_output_embeddings()).weight.copy_(head)
+        language.get_input_embeddings().weight.copy_(embedding)
+        language.get_output_embeddings().weight.copy_(head)
 
     clip = VisionEncoderSpec.of("clip", theirs.config.vision_config, layer=theirs.config.vision_feature_layer)
     pose, pose_weights = import_pose_vit(pose_vit, num_heads=pose_vit_heads)

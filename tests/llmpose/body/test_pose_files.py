@@ -33,7 +33,7 @@ def test_npz_and_npy_come_back_bit_for_bit(walk: Pose, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(), (6,), (2, 3)])
 def test_json_comes_back_with_its_batch(walk: Pose, tmp_path: Path, shape: tuple[int, ...]) -> None:
-    pose = walk[0] if shape == () else walk._map(lambda value: value.unflatten(0, shape))
+    pose = walk[0] if shape == () else walk.mapped(lambda value: value.unflatten(0, shape))
     pose.save(tmp_path / "pose.json")
     back = Pose.load(tmp_path / "pose.json")
     assert back.batch_shape == shape

@@ -16,7 +16,8 @@ A query token q sees a key token k iff
 That gives causal text, poses modelled as a whole (UniPose §3.2 "Mixed Attention Mechanism"), several poses per sample,
 packing without leaks, and shared prefixes. The rule is written once (`may_see`) and handed to whatever computes the
 attention: a boolean mask for sdpa, an additive one for eager, a BlockMask for flex_attention, and the same three with
-the keys of a cache in front. FlashAttention-2 cannot express it, so there it is an error, never a silent causal mask.
+the keys of a cache in front; or small masks, one for each sample of a packed row (llmpose/model/segments.py).
+FlashAttention-2 cannot express it, so there it is an error, never a silent causal mask.
 
 Shape letters: B rows, T tokens of this call, K keys (past + T, or the whole length of a static cache).
 """
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 PADDING = -1
 """The `sample` of a token that is not there."""
 
-AttentionName = Literal["eager", "sdpa", "flex_attention", "flash_attention_2"]
+AttentionName = Literal["eager", "sdpa", "flex_attention", "flash_attention_2", "segments"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,17 +238,22 @@ def _flash_mask(layout: Layout, past: Layout | None) -> Tensor | None:
     return None if packed or bool(real.all()) else real.to(torch.int64)
 
 
-def choose_attention(requested: str, device_type: str, training: bool, *, has_sdpa: bool = True) -> AttentionName:
+def choose_attention(
+    requested: str, device_type: str, training: bool, *, cached: bool = False, has_sdpa: bool = True
+) -> AttentionName:
     """Which implementation runs: the requested one, or the one `auto` stands for.
 
     On CUDA, training rows are long, packed and sparse: flex_attention. Decoding has a new length at every step, for
-    which flex would compile anew, and masks of one line: sdpa. flex_attention has no backward pass on CPU: sdpa there.
-    `has_sdpa` is False for the few language models that transformers runs without it (Gemma 2): eager.
+    which flex would compile anew, and masks of one line: sdpa. flex_attention has no backward pass on CPU: there, every
+    sample of a row attends by itself (segments), unless its keys come out of a cache (`cached`): sdpa. `has_sdpa` is
+    False for the few language models that transformers runs without it (Gemma 2): eager.
     """
     if requested == "auto":
         if device_type == "cuda" and training:
             return "flex_attention"
-        return "sdpa" if has_sdpa else "eager"
+        if not has_sdpa:
+            return "eager"
+        return "segments" if device_type == "cpu" and not cached else "sdpa"
     if requested == "flex_attention" and device_type == "cpu" and training:
         raise UserError("flex_attention has no backward pass on CPU; use attn: auto or sdpa")
     names: tuple[AttentionName, ...] = ("eager", "sdpa", "flex_attention", "flash_attention_2")
@@ -260,7 +266,7 @@ def choose_attention(requested: str, device_type: str, training: bool, *, has_sd
 def describe_attention(requested: str, device_type: str) -> str:
     """What runs where, for a log: "training rows flex_attention, decoding sdpa, vision sdpa"."""
     rows = choose_attention(requested, device_type, training=True)
-    steps = choose_attention(requested, device_type, training=False)
+    steps = choose_attention(requested, device_type, training=False, cached=True)
     return f"training rows {rows}, decoding {steps}, vision encoders sdpa (torch's flash kernels where there are some)"
 
 

@@ -43,10 +43,11 @@ from transformers.utils.generic import ModelOutput
 from llmpose.errors import UserError
 from llmpose.model.batch import IGNORE
 from llmpose.model.config import LlmPoseConfig
-from llmpose.model.layout import Layout, attention_mask, cache_word, choose_attention
+from llmpose.model.layout import AttentionName, Layout, attention_mask, cache_word, choose_attention
 from llmpose.model.loading import load_or_say
 from llmpose.model.loss import LossSums, cross_entropy_sums
 from llmpose.model.prompts import KeypointHead, KeypointPrompts, keypoint_l1
+from llmpose.model.segments import Segments, segments_of
 from llmpose.model.vision import Projector, Vision
 
 ZERO3_CHUNKS = 8
@@ -362,10 +363,6 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
         seen = cache.get_seq_length() if cache is not None else 0
         if seen != (0 if past is None else past.shape[1]):
             raise ValueError(f"the cache holds {seen} tokens, `past` is of {0 if past is None else past.shape[1]}")
-        has_sdpa = bool(self.language._supports_sdpa)
-        name = choose_attention(self.config.attn, embedded.device.type, torch.is_grad_enabled(), has_sdpa=has_sdpa)
-        if getattr(self.language.config, "_attn_implementation", None) != name:
-            self.language.set_attn_implementation(name)
         length = seen + embedded.shape[1]
         num_keys = cache.get_mask_sizes(embedded.shape[1], 0)[0] if cache is not None else length
         if cache is not None and any(getattr(layer, "is_sliding", False) for layer in cache.layers):
@@ -378,12 +375,16 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
         window = getattr(text, "sliding_window", None)
         if other := kinds - {"full_attention", "sliding_attention"}:
             raise UserError(f"language models with {', '.join(sorted(other))} layers cannot take a pose block's mask")
+        sliding = "sliding_attention" in kinds or (window is not None and not kinds)
+        name, segments = self._attention(layout, cache, sliding)
 
         def mask(window: int | None) -> Any:
             return attention_mask(layout, name, embedded.dtype, past, num_keys, window)
 
-        if "sliding_attention" in kinds:
-            masks: Any = {"full_attention": mask(None), "sliding_attention": mask(window)}
+        if segments is not None:
+            masks: Any = None
+        elif "sliding_attention" in kinds:
+            masks = {"full_attention": mask(None), "sliding_attention": mask(window)}
         else:
             masks = mask(None if kinds else window)
         out = self.language.base_model(
@@ -392,8 +393,22 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             position_ids=layout.position,
             use_cache=cache is not None,
             **{cache_word(self.language): cache},
+            **({} if segments is None else {"segments": segments}),
         )
         return out.last_hidden_state
+
+    def _attention(self, layout: Layout, cache: Cache | None, sliding: bool) -> tuple[AttentionName, Segments | None]:
+        """What this call runs, told to the language model, and the pieces of its rows where that is `segments`."""
+        language, has_sdpa, cached = self.language, bool(self.language._supports_sdpa), cache is not None
+        training = torch.is_grad_enabled()
+        name = choose_attention(self.config.attn, layout.device.type, training, cached=cached, has_sdpa=has_sdpa)
+        fits = name == "segments" and language._supports_attention_backend and not sliding
+        segments = segments_of(layout) if fits else None
+        if name == "segments" and segments is None:
+            name = "sdpa"
+        if getattr(language.config, "_attn_implementation", None) != name:
+            language.set_attn_implementation(name)
+        return name, segments
 
     def _sums(self, hidden: Tensor, labels: Tensor, task: Tensor | None, num_tasks: int) -> LossSums:
         labelled = labels != IGNORE

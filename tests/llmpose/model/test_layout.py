@@ -128,7 +128,9 @@ def test_flash_attention_with_a_pose_block_is_an_error_and_never_a_causal_mask()
 def test_auto_picks_by_device_and_by_whether_there_is_a_backward_pass():
     assert choose_attention("auto", "cuda", training=True) == "flex_attention"
     assert choose_attention("auto", "cuda", training=False) == "sdpa"
-    assert choose_attention("auto", "cpu", training=True) == "sdpa"
+    assert choose_attention("auto", "cpu", training=True) == "segments"
+    assert choose_attention("auto", "cpu", training=False, cached=True) == "sdpa"
+    assert choose_attention("auto", "cpu", training=True, has_sdpa=False) == "eager"
     assert choose_attention("eager", "cpu", training=True) == "eager"
     with pytest.raises(UserError, match="no backward pass on CPU"):
         choose_attention("flex_attention", "cpu", training=True)

@@ -24,7 +24,6 @@ from data.record_set import RecordSet
 from data.tasks import task_named
 from llmpose.errors import UserError
 from llmpose.model.batch import Batch, Example
-from llmpose.model.layout import describe_attention
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from train.job import Job
 from train.language_model import LanguageModel, Lora, Started, adapt, components, save, start
@@ -87,9 +86,6 @@ def build(recipe: Recipe) -> Job:
         seed=recipe.seed,
     )
     started = adapt(started, plan, recipe.lora, Path(recipe.run_dir))
-    if PartialState().is_main_process:
-        kind = "cuda" if torch.cuda.is_available() else "cpu"
-        logger.info("attn=%s: %s", recipe.model.attn, describe_attention(started.bare.config.attn, kind))
     _check_eyes(started, mixture)
     train_data = Examples(mixture, started.processor)
     test_data = Examples(held_out, started.processor) if held_out is not None else None

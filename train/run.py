@@ -25,6 +25,7 @@ from llmpose.errors import BadUsage, MissingExtra, UserError
 from train.checkpoints import could_not_write, saving_failed, step_of
 from train.engine import Engine
 from train.job import Job
+from train.kernels import describe_kernels
 from train.recipe import KINDS, Recipe, load_words, resolved
 from train.runfolder import RunFolder
 from train.stages import STAGES, what_trains
@@ -95,6 +96,8 @@ def _run_locked(recipe: Recipe, folder: RunFolder, state: PartialState) -> Resul
             engine.args.device,
             recipe.precision,
         )
+        if (kernels := describe_kernels(job.model, engine.args.device.type, recipe.precision)) is not None:
+            logger.info("kernels %s", kernels)
     state.wait_for_everyone()
     try:
         result = _train(engine, folder)

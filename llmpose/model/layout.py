@@ -17,7 +17,8 @@ That gives causal text, poses modelled as a whole (UniPose §3.2 "Mixed Attentio
 packing without leaks, and shared prefixes. The rule is written once (`may_see`) and handed to whatever computes the
 attention: a boolean mask for sdpa, an additive one for eager, a BlockMask for flex_attention, and the same three with
 the keys of a cache in front; or small masks, one for each sample of a packed row (llmpose/model/segments.py).
-FlashAttention-2 cannot express it, so there it is an error, never a silent causal mask.
+FlashAttention-2 knows plain text only, packed or not: with a pose block or a branch it is an error, never a silent
+causal mask. Which of them runs is chosen in llmpose/model/attention.py.
 
 Shape letters: B rows, T tokens of this call, K keys (past + T, or the whole length of a static cache).
 """
@@ -26,7 +27,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -36,7 +36,6 @@ from llmpose.errors import UserError
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
-    from transformers import PreTrainedModel
 
 PADDING = -1
 """The `sample` of a token that is not there."""
@@ -217,7 +216,7 @@ def attention_mask(
 ) -> Any:
     """What a decoder of transformers wants as its `attention_mask`, for the implementation that it runs."""
     if implementation == "flash_attention_2":
-        return _flash_mask(layout, past)
+        return _flash_mask(layout, past, num_keys)
     if implementation == "flex_attention":
         return block_mask(layout, past, num_keys, window)
     if implementation == "sdpa" and past is None and num_keys is None and window is None and layout.is_single_run():
@@ -226,50 +225,34 @@ def attention_mask(
     return seen if implementation == "sdpa" else additive_mask(seen, dtype)
 
 
-def _flash_mask(layout: Layout, past: Layout | None) -> Tensor | None:
-    """FlashAttention-2 knows causal rows only: packed ones by their positions, padded ones by a 2D mask."""
+def _flash_mask(layout: Layout, past: Layout | None, num_keys: int | None) -> Tensor | None:
+    """FlashAttention-2 knows causal rows only: by `flash_bounds`, behind a cache by a 2D mask of what is real."""
     if not layout.is_causal() or (past is not None and not past.is_causal()):
         raise UserError(
             "flash_attention_2 cannot attend both ways inside a pose block nor keep branches apart, and this row has "
             "one of them; use attn: auto, flex_attention or sdpa (flash_attention_2 is right for rows of plain text)"
         )
-    real = layout.sample != PADDING if past is None else torch.cat([past.sample, layout.sample], 1) != PADDING
-    packed = bool((layout.sample > 0).any())
-    return None if packed or bool(real.all()) else real.to(torch.int64)
+    if num_keys is not None:
+        raise UserError("flash_attention_2 cannot tell the empty places of a static cache; use attn: auto or sdpa")
+    if past is None:
+        return None
+    samples = torch.cat([past.sample, layout.sample], 1)
+    if bool((samples > 0).any()):
+        raise UserError("flash_attention_2 cannot decode behind packed samples; use attn: auto or sdpa")
+    real = samples != PADDING
+    return None if bool(real.all()) else real.to(torch.int64)
 
 
-def choose_attention(
-    requested: str, device_type: str, training: bool, *, cached: bool = False, has_sdpa: bool = True
-) -> AttentionName:
-    """Which implementation runs: the requested one, or the one `auto` stands for.
+def flash_bounds(layout: Layout) -> dict[str, Any]:
+    """Where each sample ends in all rows laid end to end, as FlashAttention's kernels are told; padding is one, too.
 
-    On CUDA, training rows are long, packed and sparse: flex_attention. Decoding has a new length at every step, for
-    which flex would compile anew, and masks of one line: sdpa. flex_attention has no backward pass on CPU: there, every
-    sample of a row attends by itself (segments), unless its keys come out of a cache (`cached`): sdpa. `has_sdpa` is
-    False for the few language models that transformers runs without it (Gemma 2): eager.
+        0 0 1 1 1 | 0 0 0 _ _     bounds 0 2 5 8 10
+
+    Without them, transformers reads the samples off the positions in a batch of one row, and in others not at all.
     """
-    if requested == "auto":
-        if device_type == "cuda" and training:
-            return "flex_attention"
-        if not has_sdpa:
-            return "eager"
-        return "segments" if device_type == "cpu" and not cached else "sdpa"
-    if requested == "flex_attention" and device_type == "cpu" and training:
-        raise UserError("flex_attention has no backward pass on CPU; use attn: auto or sdpa")
-    names: tuple[AttentionName, ...] = ("eager", "sdpa", "flex_attention", "flash_attention_2")
-    for name in names:
-        if requested == name:
-            return name
-    raise UserError(f"attn is {requested!r}; expected auto, {', '.join(names)}")
-
-
-def describe_attention(requested: str, device_type: str) -> str:
-    """What runs where, for a log: "training rows flex_attention, decoding sdpa, vision sdpa"."""
-    rows = choose_attention(requested, device_type, training=True)
-    steps = choose_attention(requested, device_type, training=False, cached=True)
-    return f"training rows {rows}, decoding {steps}, vision encoders sdpa (torch's flash kernels where there are some)"
-
-
-def cache_word(language: PreTrainedModel) -> str:
-    """What a language model's forward calls its cache: `cache` from transformers 5.24 on, `past_key_values` before."""
-    return "cache" if "cache" in signature(language.base_model.forward).parameters else "past_key_values"
+    first = torch.ones_like(layout.sample, dtype=torch.bool)
+    first[:, 1:] = layout.sample[:, 1:] != layout.sample[:, :-1]
+    starts = torch.nonzero(first.flatten()).flatten()
+    bounds = torch.cat([starts, starts.new_tensor([first.numel()])]).to(torch.int32)
+    longest = layout.shape[1]  # an upper bound will do
+    return {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest}

@@ -41,13 +41,15 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.utils.generic import ModelOutput
 
 from llmpose.errors import UserError
+from llmpose.model.attention import cache_word, choose_attention, model_can_flash, use_attention
 from llmpose.model.batch import IGNORE
 from llmpose.model.config import LlmPoseConfig
-from llmpose.model.layout import AttentionName, Layout, attention_mask, cache_word, choose_attention
+from llmpose.model.head import Squash, as_matrix
+from llmpose.model.layout import AttentionName, Layout, attention_mask, flash_bounds
 from llmpose.model.loading import load_or_say
-from llmpose.model.loss import LossSums, cross_entropy_sums
+from llmpose.model.loss import LossSums, choose_loss, cross_entropy_sums, is_sharded, liger_version
 from llmpose.model.prompts import KeypointHead, KeypointPrompts, keypoint_l1
-from llmpose.model.segments import Segments, segments_of
+from llmpose.model.segments import segments_of
 from llmpose.model.vision import Projector, Vision
 
 ZERO3_CHUNKS = 8
@@ -159,7 +161,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
         """Encoder name -> (N, 3, H, W), to (N, P, C): what a cache of frozen features keeps."""
         if self.vision is None:
             raise UserError("this model was built without a vision encoder; it knows poses and text only")
-        return self.vision(pixels)
+        return self.vision(pixels, self.config.attn)
 
     def _features(self, pixels: Mapping[str, Tensor] | None, features: Tensor | None) -> Tensor | None:
         """(N, P, C) of all images of a batch; None where there is none to look at."""
@@ -262,15 +264,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., D) to (..., V), with the scaling that some language models put behind their head."""
-        logits = self.get_output_embeddings()(hidden)
-        text = self.config.text_config
-        if (divisor := getattr(text, "logits_scaling", None)) is not None:  # Granite
-            logits = logits / divisor
-        if (factor := getattr(text, "logit_scale", None)) is not None:  # Cohere
-            logits = logits * factor
-        if (cap := getattr(text, "final_logit_softcapping", None)) is not None:  # Gemma
-            logits = torch.tanh(logits / cap) * cap
-        return logits
+        return Squash.of(self.config.text_config)(self.get_output_embeddings()(hidden))
 
     def forward(
         self,
@@ -376,12 +370,12 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
         if other := kinds - {"full_attention", "sliding_attention"}:
             raise UserError(f"language models with {', '.join(sorted(other))} layers cannot take a pose block's mask")
         sliding = "sliding_attention" in kinds or (window is not None and not kinds)
-        name, segments = self._attention(layout, cache, sliding)
+        name, kernel_arguments = self._attention(layout, embedded.dtype, cache, sliding)
 
         def mask(window: int | None) -> Any:
             return attention_mask(layout, name, embedded.dtype, past, num_keys, window)
 
-        if segments is not None:
+        if name == "segments":
             masks: Any = None
         elif "sliding_attention" in kinds:
             masks = {"full_attention": mask(None), "sliding_attention": mask(window)}
@@ -393,26 +387,36 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             position_ids=layout.position,
             use_cache=cache is not None,
             **{cache_word(self.language): cache},
-            **({} if segments is None else {"segments": segments}),
+            **kernel_arguments,
         )
         return out.last_hidden_state
 
-    def _attention(self, layout: Layout, cache: Cache | None, sliding: bool) -> tuple[AttentionName, Segments | None]:
-        """What this call runs, told to the language model, and the pieces of its rows where that is `segments`."""
-        language, has_sdpa, cached = self.language, bool(self.language._supports_sdpa), cache is not None
-        training = torch.is_grad_enabled()
-        name = choose_attention(self.config.attn, layout.device.type, training, cached=cached, has_sdpa=has_sdpa)
-        fits = name == "segments" and language._supports_attention_backend and not sliding
-        segments = segments_of(layout) if fits else None
-        if name == "segments" and segments is None:
-            name = "sdpa"
-        if getattr(language.config, "_attn_implementation", None) != name:
-            language.set_attn_implementation(name)
-        return name, segments
+    def _attention(
+        self, layout: Layout, dtype: torch.dtype, cache: Cache | None, sliding: bool
+    ) -> tuple[AttentionName, dict[str, Any]]:
+        """What this call runs, told to the language model, and what its kernel has to know of the rows."""
+        language, device_type, cached = self.language, layout.device.type, cache is not None
+        training, has_sdpa = torch.is_grad_enabled(), bool(language._supports_sdpa)
+        flash = training and not cached and model_can_flash(language, device_type, dtype)
+        flash = flash and layout.is_causal()  # asked last: the host has to wait for the answer
+        name = choose_attention(
+            self.config.attn, device_type, training, cached=cached, has_sdpa=has_sdpa, can_flash=flash
+        )
+        told: dict[str, Any] = {}
+        if name == "segments":
+            fits = language._supports_attention_backend and not sliding
+            segments = segments_of(layout) if fits else None
+            name, told = ("sdpa", {}) if segments is None else ("segments", {"segments": segments})
+        elif name == "flash_attention_2" and (cache is None or cache.get_seq_length() == 0):
+            told = flash_bounds(layout)
+        use_attention(language, name)
+        return name, told
 
     def _sums(self, hidden: Tensor, labels: Tensor, task: Tensor | None, num_tasks: int) -> LossSums:
         labelled = labels != IGNORE
         tasks = task[labelled] if task is not None else labels.new_zeros(0)
+        kernel = choose_loss(hidden.device.type, liger=liger_version(), is_sharded=is_sharded())
+        squash = Squash.of(self.config.text_config)
         return cross_entropy_sums(
             self.logits,
             hidden[labelled],
@@ -421,6 +425,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             num_tasks if task is not None else 0,
             vocab_size=self.config.text_config.vocab_size,  # type: ignore[union-attr]
             num_chunks=ZERO3_CHUNKS if is_deepspeed_zero3_enabled() else None,
+            matrix=as_matrix(self.get_output_embeddings(), squash) if kernel == "liger" else None,
         )
 
     def _point_loss(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoBackbone, AutoModel, PreTrainedModel
 
 from llmpose.errors import UserError
+from llmpose.model.attention import attention_of, choose_vision_attention, model_can_flash, use_attention
 from llmpose.model.config import VisionEncoderSpec
 
 
@@ -32,13 +33,16 @@ class VisionEncoder(nn.Module):
             config.vision_use_head = False  # type: ignore[attr-defined]
         self.is_backbone = config.model_type.endswith("_backbone")
         self.model: PreTrainedModel = (AutoBackbone if self.is_backbone else AutoModel).from_config(config)
+        self.built_with = attention_of(self.model)
 
     def train(self, mode: bool = True) -> Self:
         """A frozen encoder sees in training as it will see afterwards: no dropout, no statistics of the batch."""
         return super().train(mode and any(parameter.requires_grad for parameter in self.parameters()))
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor, attn: str = "auto") -> Tensor:
         """(N, 3, H, W) -> (N, C, h, w). Leading tokens that are no patch (class, registers) are left out."""
+        flash = model_can_flash(self.model, pixels.device.type, self.model.dtype)
+        use_attention(self.model, choose_vision_attention(attn, self.built_with, can_flash=flash))
         spec, rows, columns = self.spec, self.spec.grid[0], self.spec.columns_seen
         pixels = pixels.to(self.model.dtype)
         if self.is_backbone:
@@ -62,8 +66,8 @@ class Vision(nn.Module):
         self.encoders = nn.ModuleDict({spec.name: VisionEncoder(spec) for spec in specs})
         self.specs = list(specs)
 
-    def forward(self, pixels: Mapping[str, Tensor]) -> Tensor:
-        """Encoder name -> (N, 3, H, W), to (N, P, C)."""
+    def forward(self, pixels: Mapping[str, Tensor], attn: str = "auto") -> Tensor:
+        """Encoder name -> (N, 3, H, W), to (N, P, C). `attn` as in LlmPoseConfig."""
         if missing := [spec.name for spec in self.specs if spec.name not in pixels]:
             raise UserError(f"pixels for {', '.join(missing)} are missing; given were {', '.join(pixels) or 'none'}")
         grid = self.specs[0].grid
@@ -72,12 +76,16 @@ class Vision(nn.Module):
             encoder = self.encoders[spec.name]
             trained = torch.is_grad_enabled() and any(p.requires_grad for p in encoder.parameters())
             with torch.set_grad_enabled(trained):
-                features = encoder(pixels[spec.name])
+                features = encoder(pixels[spec.name], attn)
             if spec.grid != grid:
                 align = spec.align_corners or None
                 features = F.interpolate(features, size=grid, mode="bilinear", align_corners=align)
             maps.append(features)
         return torch.cat(maps, dim=1).flatten(2).transpose(1, 2)
+
+    def models(self) -> dict[str, PreTrainedModel]:
+        """The encoders as transformers knows them, by name."""
+        return {name: part.model for name, part in self.encoders.items() if isinstance(part, VisionEncoder)}
 
     def dummy_pixels(self, device: torch.device) -> dict[str, Tensor]:
         """One black image for each encoder: what a rank without images looks at, so that no rank waits for it."""

@@ -1,6 +1,7 @@
 """The language stages as people run them: chained, in full and with adapters, frozen where the plan says so."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,15 @@ def test_three_stages_in_full_each_from_the_last(sets: dict[str, Path], tmp_path
     processor = LlmPoseProcessor.from_pretrained(third.model)
     assert processor.num_image_tokens == 4
     assert processor.has_pose_tokenizer
+
+
+def test_the_log_says_which_kernels_run(sets: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.INFO, logger="train"):
+        run(load_recipe([], words("align", sets, tmp_path / "run", *WHOLE, *eyes(sets), "max_steps=1")))
+    told = next(line for line in caplog.messages if line.startswith("kernels "))
+    if not torch.cuda.is_available():
+        assert told.startswith("kernels attn=auto: training rows segments, decoding sdpa, ")
+        assert told.endswith(" sdpa; loss in chunks")
 
 
 def test_stages_with_adapters_freeze_what_the_table_freezes(sets: dict[str, Path], tmp_path: Path):

@@ -1,6 +1,7 @@
 """Drawn masks: who sees whom, for the rows that people draw when they explain the model."""
 
 import os
+from itertools import pairwise
 
 import pytest
 import torch
@@ -13,9 +14,9 @@ from llmpose.model.layout import (
     additive_mask,
     attention_mask,
     block_mask,
-    choose_attention,
     dense_mask,
     draw,
+    flash_bounds,
     may_see,
 )
 
@@ -120,22 +121,28 @@ def test_flash_attention_with_a_pose_block_is_an_error_and_never_a_causal_mask()
         attention_mask(row([0, 0, 0], block=[0, 1, 1]), "flash_attention_2", torch.float32)
     with pytest.raises(UserError, match="keep branches apart"):
         attention_mask(row([0, 0, 0], branch=[0, 1, 2]), "flash_attention_2", torch.float32)
-    assert attention_mask(row([0, 0, 1]), "flash_attention_2", torch.float32) is None
-    padded = attention_mask(row([PADDING, 0, 0]), "flash_attention_2", torch.float32)
-    assert padded.tolist() == [[0, 1, 1]]
+    with pytest.raises(UserError, match="static cache"):
+        attention_mask(row([0, 0]), "flash_attention_2", torch.float32, num_keys=8)
 
 
-def test_auto_picks_by_device_and_by_whether_there_is_a_backward_pass():
-    assert choose_attention("auto", "cuda", training=True) == "flex_attention"
-    assert choose_attention("auto", "cuda", training=False) == "sdpa"
-    assert choose_attention("auto", "cpu", training=True) == "segments"
-    assert choose_attention("auto", "cpu", training=False, cached=True) == "sdpa"
-    assert choose_attention("auto", "cpu", training=True, has_sdpa=False) == "eager"
-    assert choose_attention("eager", "cpu", training=True) == "eager"
-    with pytest.raises(UserError, match="no backward pass on CPU"):
-        choose_attention("flex_attention", "cpu", training=True)
-    with pytest.raises(UserError, match="expected auto, eager"):
-        choose_attention("fast", "cpu", training=False)
+def test_flash_attention_behind_a_cache_is_told_what_is_real():
+    past, new = row([PADDING, 0, 0]), row([0])
+    assert attention_mask(new, "flash_attention_2", torch.float32, past).tolist() == [[0, 1, 1, 1]]
+    with pytest.raises(UserError, match="behind packed samples"):
+        attention_mask(row([1]), "flash_attention_2", torch.float32, row([0, 1, 1]))
+
+
+def test_flash_attention_is_told_where_every_sample_of_every_row_ends():
+    first, second = row([0, 0, 1, 1, 1]), row([0, 0, 0, PADDING, PADDING])
+    rows = Layout(*(torch.cat([getattr(first, name), getattr(second, name)]) for name in Layout.names()))
+    bounds = flash_bounds(rows)["cu_seq_lens_q"].tolist()
+    assert bounds == [0, 2, 5, 8, 10]
+    seen = torch.zeros(10, 10, dtype=torch.bool)
+    for start, end in pairwise(bounds):
+        seen[start:end, start:end] = torch.ones(end - start, end - start).tril().bool()
+    by_rule = torch.block_diag(*may_see(rows, rows, 0).int()).bool()
+    real = (rows.sample != PADDING).flatten()
+    assert torch.equal(seen[real], by_rule[real])
 
 
 def test_positions_go_on_where_the_past_of_each_row_ended():

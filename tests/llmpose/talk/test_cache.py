@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import DynamicCache, LlamaConfig, LlamaModel
 
-from llmpose.model.layout import cache_word
+from llmpose.model.attention import cache_word
 from llmpose.talk.cache import DecodingCache
 
 

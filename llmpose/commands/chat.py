@@ -7,6 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmpose.commands.options import (
+    MAX_NEW_TOKENS,
+    Base,
+    BodyModel,
+    Device,
+    MaxNewTokens,
+    Model,
+    Temperature,
+    load_to_talk,
+)
 from llmpose.errors import BadUsage, UserError
 
 if TYPE_CHECKING:
@@ -35,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
 
 def chat(
-    model: Annotated[str, typer.Option("--model", "-m", help="Folder of a model or an adapter, or a name on the hub.")],
+    model: Model,
     ask: Annotated[
         list[str] | None, typer.Option("--ask", help="Ask this and print the answer; again for more turns; - is stdin.")
     ] = None,
@@ -49,11 +59,11 @@ def chat(
     save: Annotated[
         Path | None, typer.Option(help="Write poses of the answers here (.npz, .png, .glb), points drawn (.png).")
     ] = None,
-    base: Annotated[str | None, typer.Option(help="Where an adapter's base model lies now.")] = None,
-    body_model: Annotated[Path | None, typer.Option(help="SMPL files for meshes and pictures.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
-    temperature: Annotated[float, typer.Option(help="0: the likeliest word; higher: freer.")] = 0.0,
-    max_new_tokens: Annotated[int, typer.Option(help="Words of one answer at most.")] = 256,
+    base: Base = None,
+    body_model: BodyModel = None,
+    device: Device = None,
+    temperature: Temperature = 0.0,
+    max_new_tokens: MaxNewTokens = MAX_NEW_TOKENS,
     seed: Annotated[int | None, typer.Option(help="For drawing words.")] = None,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Show poses in the terminal.")] = True,
 ) -> None:
@@ -66,12 +76,16 @@ def chat(
         )
     questions = _questions(ask or [])
     attached = _attached(image or [], pose or [], keypoint or [])
-    from llmpose.talk.chat import LlmPose
-    from llmpose.talk.decoding import Decoding
-
-    settings = Decoding(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
     _quiet()
-    loaded = LlmPose.from_pretrained(model, base=base, device=device, body_model=body_model, settings=settings)
+    loaded = load_to_talk(
+        model,
+        base=base,
+        body_model=body_model,
+        device=device,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+    )
     if questions:
         _answer_all(loaded, questions, attached, as_json=as_json, folder=save)
         return

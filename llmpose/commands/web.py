@@ -1,9 +1,19 @@
 """`llmpose web`: the chat in a browser."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from llmpose.commands.options import (
+    MAX_NEW_TOKENS,
+    Base,
+    BodyModel,
+    Device,
+    MaxNewTokens,
+    Model,
+    Temperature,
+    load_to_talk,
+)
 
 HELP = """Talk to a model in a browser: upload pictures and poses, look at the answers, download poses and meshes.
 
@@ -22,25 +32,28 @@ def register(app: typer.Typer) -> None:
 
 
 def web(
-    model: Annotated[str, typer.Option("--model", "-m", help="Folder of a model or an adapter, or a name on the hub.")],
+    model: Model,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets others in, without a password.")] = (
         "127.0.0.1"
     ),
     port: Annotated[
         int | None, typer.Option(help="Port; without it the first free one from 7860 on.", min=1, max=65535)
     ] = None,
-    base: Annotated[str | None, typer.Option(help="Where an adapter's base model lies now.")] = None,
-    body_model: Annotated[Path | None, typer.Option(help="SMPL files for meshes and pictures.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
-    temperature: Annotated[float, typer.Option(help="0: the likeliest word; higher: freer.")] = 0.0,
-    max_new_tokens: Annotated[int, typer.Option(help="Words of one answer at most.")] = 256,
+    base: Base = None,
+    body_model: BodyModel = None,
+    device: Device = None,
+    temperature: Temperature = 0.0,
+    max_new_tokens: MaxNewTokens = MAX_NEW_TOKENS,
 ) -> None:
     from llmpose.talk.web import needs_gradio, serve
 
     needs_gradio()
-    from llmpose.talk.chat import LlmPose
-    from llmpose.talk.decoding import Decoding
-
-    settings = Decoding(temperature=temperature, max_new_tokens=max_new_tokens)
-    loaded = LlmPose.from_pretrained(model, base=base, device=device, body_model=body_model, settings=settings)
+    loaded = load_to_talk(
+        model,
+        base=base,
+        body_model=body_model,
+        device=device,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+    )
     serve(loaded, title="llmpose", host=host, port=port)

@@ -1,7 +1,7 @@
 """Keypoints of the objects in a picture, asked for in words or by example: cut out, ask, map back (KptLLM++ §4.5).
 
-    found = find_keypoints(model, processor, image, boxes, skeleton)
-    found[0].keypoints_px        (K, 3): x, y in the picture, confidence
+    found = find_in_pictures(model, processor, [(image, boxes)], skeleton)
+    found[0][0].keypoints_px     (K, 3): x, y in the first picture of the first object's keypoints, confidence
 
 All keypoints of an object are asked at once and share its image. An example is a support image with points of its own:
 `Support(image, {"nose": (120, 80)})`.
@@ -115,36 +115,6 @@ def cut(image: Image.Image, square: tuple[float, float, float], size_px: int) ->
     return out
 
 
-def find_keypoints(
-    model: LlmPoseForConditionalGeneration,
-    processor: LlmPoseProcessor,
-    image: Image.Image,
-    boxes: Sequence[Box] | None,
-    skeleton: Skeleton,
-    *,
-    asked: Sequence[str] | None = None,
-    supports: Sequence[Support] = (),
-    told: Literal["name", "description"] = "name",
-    by: Literal["text", "example", "both"] | None = None,
-    batch_size: int = 32,
-    refine: bool = False,
-) -> list[Found]:
-    """Keypoints of every object in a picture.
-
-    Args:
-        boxes: of the objects; None takes the whole picture as one.
-        skeleton: whose keypoints are asked for; `asked` names some of them, else all.
-        supports: examples; a keypoint that none of them shows is an error, one that some lack is not.
-        told: whether a keypoint is told by its name or by its description.
-        by: in words, by example or both; by default by example where supports are given.
-        refine: points at the expected value of their digits' distribution (Decoding.refine_points).
-    """
-    return find_in_pictures(
-        model, processor, [(image, boxes)], skeleton, asked=asked, supports=supports, told=told, by=by,
-        batch_size=batch_size, refine=refine,
-    )[0]  # fmt: skip
-
-
 def find_in_pictures(
     model: LlmPoseForConditionalGeneration,
     processor: LlmPoseProcessor,
@@ -158,7 +128,16 @@ def find_in_pictures(
     batch_size: int = 32,
     refine: bool = False,
 ) -> list[list[Found]]:
-    """`find_keypoints` for several pictures at once: each with its boxes; an empty list of boxes means no object."""
+    """Keypoints of every object in every picture, picture by picture.
+
+    Args:
+        pictures: each with the boxes of its objects; None takes the whole picture as one, an empty list is no object.
+        skeleton: whose keypoints are asked for; `asked` names some of them, else all.
+        supports: examples; a keypoint that none of them shows is an error, one that some lack is not.
+        told: whether a keypoint is told by its name or by its description.
+        by: in words, by example or both; by default by example where supports are given.
+        refine: points at the expected value of their digits' distribution (Decoding.refine_points).
+    """
     by = by or ("example" if supports else "text")
     if by != "text" and not supports:
         raise UserError("keypoints by example need a support image with points in it")

@@ -17,7 +17,7 @@ from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from llmpose.talk.conversation import Conversation, ImagePart, KeypointPart
 from llmpose.talk.decoding import Decoding
 from llmpose.talk.generation import generate
-from llmpose.talk.keypoints import find_keypoints, named_keypoints
+from llmpose.talk.keypoints import find_in_pictures, named_keypoints
 from llmpose.talk.processing import LlmPoseProcessor
 from train.keypoints import KeypointRecipe, asked_sets, build
 from train.recipe import load_recipe
@@ -128,7 +128,7 @@ def test_a_head_that_regresses_trains_and_comes_back(data: Path, tmp_path: Path,
     assert any("eval_keypoint_l1" in line for line in logged)
     processor = LlmPoseProcessor.from_pretrained(tmp_path / "run" / "model")
     image = Image.fromarray(torch.zeros(64, 64, 3, dtype=torch.uint8).numpy())
-    (found,) = find_keypoints(model, processor, image, None, named_keypoints(["nose"]))
+    ((found,),) = find_in_pictures(model, processor, [(image, None)], named_keypoints(["nose"]))
     assert found.keypoints_px[0, 2] > 0
     with pytest.raises(UserError, match=r"set keypoints\.positions=regression"):
         build(made(data, tmp_path / "third", f"start_from={tmp_path / 'run'}"))

@@ -22,7 +22,7 @@ from llmpose.talk.chat import LlmPose
 from llmpose.talk.conversation import Conversation, ImagePart, KeypointPart
 from llmpose.talk.decoding import Decoding
 from llmpose.talk.generation import generate
-from llmpose.talk.keypoints import WORDINGS, Support, find_in_pictures, find_keypoints, named_keypoints
+from llmpose.talk.keypoints import WORDINGS, Support, find_in_pictures, named_keypoints
 from llmpose.talk.processing import LlmPoseProcessor
 from llmpose.talk.terminal import Terminal
 
@@ -111,9 +111,8 @@ def test_an_object_is_found_where_its_box_lies(prompted: Talker) -> None:
     skeleton = named_keypoints(["nose", "left ear", "right ear"])
     assert skeleton.flip_pairs == ((1, 2),)
     picture_px = picture(5, 80, 60)
-    found = find_keypoints(
-        *prompted, picture_px, [(10, 10, 30, 40), (40, 5, 70, 25)], skeleton, asked=["nose", "left ear"]
-    )
+    boxes = [(10, 10, 30, 40), (40, 5, 70, 25)]
+    (found,) = find_in_pictures(*prompted, [(picture_px, boxes)], skeleton, asked=["nose", "left ear"])
     for one, (left, top, side) in zip(found, ((1.25, 6.25, 37.5), (36.25, -3.75, 37.5)), strict=True):
         asked = one.keypoints_px[:2]
         assert ((asked[:, :2] >= [left, top]) & (asked[:, :2] <= [left + side, top + side])).all()
@@ -143,7 +142,9 @@ def test_wordings_of_the_command_are_wordings_of_training() -> None:
 def test_what_cannot_be_asked_is_said_in_one_line(prompted: Talker, fields: dict[str, Any], message: str) -> None:
     given = {"boxes": None, **fields}
     with pytest.raises(UserError, match=message):
-        find_keypoints(*prompted, picture(5, 80, 60), given.pop("boxes"), named_keypoints(["nose", "tail"]), **given)
+        find_in_pictures(
+            *prompted, [(picture(5, 80, 60), given.pop("boxes"))], named_keypoints(["nose", "tail"]), **given
+        )
 
 
 def test_the_command_draws_writes_and_goes_on(prompted: Talker, tmp_path: Path) -> None:
@@ -254,11 +255,13 @@ def test_many_pictures_are_answered_as_one_by_one(prompted: Talker) -> None:
     together = find_in_pictures(*prompted, [*pictures, (picture(9, 30, 30), [])], skeleton)
     assert together[3] == []
     for (image, boxes), found in zip(pictures, together, strict=False):
-        (alone,) = find_keypoints(*prompted, image, boxes, skeleton)
+        ((alone,),) = find_in_pictures(*prompted, [(image, boxes)], skeleton)
         assert alone.texts == found[0].texts
 
 
 def test_the_nearest_keypoint_of_the_examples_is_suggested(prompted: Talker) -> None:
     skeleton = named_keypoints(["nsoe", "nose"])
     with pytest.raises(UserError, match="did you mean 'nose'"):
-        find_keypoints(*prompted, QUERY, None, skeleton, asked=["nsoe"], supports=[Support(SUPPORT, {"nose": (3, 5)})])
+        find_in_pictures(
+            *prompted, [(QUERY, None)], skeleton, asked=["nsoe"], supports=[Support(SUPPORT, {"nose": (3, 5)})]
+        )

@@ -19,7 +19,7 @@ from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from llmpose.talk.conversation import Conversation, ImagePart, PointPart
 from llmpose.talk.decoding import Decoding, Said
 from llmpose.talk.generation import generate
-from llmpose.talk.keypoints import find_keypoints, named_keypoints, point_grammar
+from llmpose.talk.keypoints import find_in_pictures, named_keypoints, point_grammar
 from llmpose.talk.processing import LlmPoseProcessor
 from llmpose.talk.vocabulary import add_point_word
 
@@ -175,7 +175,7 @@ def test_saved_as_a_whole_and_as_an_adapter_the_head_points_as_before(pointing: 
 
 def test_keypoints_of_a_picture_are_found_by_the_head(pointing: Talker) -> None:
     model, processor = pointing
-    (found,) = find_keypoints(model, processor, QUERY, None, named_keypoints(["nose", "tail"]))
+    ((found,),) = find_in_pictures(model, processor, [(QUERY, None)], named_keypoints(["nose", "tail"]))
     assert ((found.keypoints_px[:, :2] >= -3) & (found.keypoints_px[:, :2] <= 27)).all()
     assert (found.keypoints_px[:, 2] > 0).all()
     assert re.fullmatch(r"[^:]+: [01]\.\d{3}, [01]\.\d{3}", found.texts[0], re.DOTALL)

@@ -59,6 +59,9 @@ FAVOURED = ("above", "in_front")
 MUTUAL = ("close", "spread", "wide", "shoulder_width", "crossed")
 """Said of both sides of a part at once."""
 
+TO_EACH_OTHER = frozenset((*MUTUAL, "apart", "slightly_apart", "together", "slightly_together"))
+"""Without a second part, what the two sides are to each other: "hands and feet are close" would be read otherwise."""
+
 ENTITIES: dict[frozenset[str], str] = {
     frozenset(("upper arm", "forearm")): "arm",
     frozenset(("hand", "elbow")): "arm",
@@ -272,7 +275,8 @@ def group(facts: list[Fact], rng: Random | None) -> list[Clause]:
     by_predicate: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for index, fact in enumerate(facts):
         by_subject[fact[:2]].append(index)
-        by_predicate[fact[2:]].append(index)
+        if fact.other or fact.category not in TO_EACH_OTHER:
+            by_predicate[fact[2:]].append(index)
     candidates = [(True, members) for members in by_subject.values() if len(members) > 1]
     candidates += [(False, members) for members in by_predicate.values() if len(members) > 1]
     if rng is None:  # largest first; a mirrored pair of groups ties, and shares no member

@@ -296,7 +296,9 @@ def _supers() -> Iterator[SuperCode]:
     yield from _kneeling()
     for name, rare in (("hand", True), ("foot", False)):
         pair = (f"left_{name}", f"right_{name}")
-        recipe = ((("distance", pair), _set("shoulder_width")), (("upright", pair), _set("horizontal")))
+        # side by side: neither crossed nor one before the other, which nobody would call a shoulder's width apart
+        aside = (("x", pair), _set("at_left"))
+        recipe = ((("distance", pair), _set("shoulder_width")), (("upright", pair), _set("horizontal")), aside)
         yield SuperCode("shoulder_width", Part("both", name), (recipe,), rare=rare, absolute=True)
     reachable = _set("close shoulder_width spread")
     for pair in alignment_pairs():

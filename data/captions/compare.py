@@ -97,11 +97,13 @@ def compare(
         wanted = goals(codes, moved, draws.goal_skip)
         if draws.skip is not None:  # skipping must not leave a text empty that had something to say
             moved = [facts or full for facts, full in zip(moved, changes(codes), strict=True)]
+        alike = codes.sense.alike.tolist()
         for row, (facts, ends) in enumerate(zip(moved, wanted, strict=True)):
             rng = None if draws.seeds is None else Random(int(draws.seeds[row]))
             clauses = aggregate(facts, rng=rng, pruned=False, merged=merged)
             goal_clauses = aggregate(ends, rng=rng, pruned=False, merged=merged)
-            result[row].append(_realise(clauses, goal_clauses, float(draws.turn_deg[row]), rng))
+            unsaid = "nothing" if alike[row] else "nearly"
+            result[row].append(_realise(clauses, goal_clauses, float(draws.turn_deg[row]), unsaid, rng))
     return result
 
 
@@ -139,10 +141,11 @@ def turn_sentence(turn_deg: float, rng: Random | None = None) -> str | None:
     return (ways[0] if rng is None else rng.choice(ways)).replace("{s}", "left" if turn_deg > 0 else "right")
 
 
-def _realise(clauses: list[Clause], ends: list[Clause], turn: float, rng: Random | None) -> str:
+def _realise(clauses: list[Clause], ends: list[Clause], turn: float, unsaid: str, rng: Random | None) -> str:
+    """unsaid: which words stand for no change worth telling."""
     opening = turn_sentence(turn, rng)
     if not clauses and not ends:
-        ways = change_words()["nothing"]
+        ways = change_words()[unsaid]
         said = opening or (ways[0] if rng is None else rng.choice(ways))
         return sentence_case(said) + "."
     body = _plain(clauses, ends) if rng is None else _sampled(clauses, ends, rng)

@@ -2,7 +2,8 @@
 
 Every value is A minus B: the height of a hand minus its height in B is negative where the hand has to go up.
 Figures follow PoseFix (Delmas et al., ICCV 2023), which UniPose uses (UniPose suppl. §A.2). Different from there, a
-pair's facts depend on the pair alone, and "away from the trunk" and "away from each other" are different categories.
+pair's facts depend on the pair alone, "away from the trunk" and "away from each other" are different categories, and
+what a reader would take otherwise is told otherwise (`pair_sense.py`).
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from data.captions.aggregate import Fact, fact_table
 from data.captions.codes import CODE_INDEX, CODES, NOT_TOLD, OTHER_SIDE, SIDES, Kind, Part, part
+from data.captions.pair_sense import Sense, lesser, sense
 from data.captions.points import POINT_INDEX, check_joints, named_points
 from data.captions.posecodes import CATEGORY_NAMES, NOT_MEASURED, NUM_CODES, Posecodes, posecodes
 from llmpose.errors import UserError
@@ -104,6 +106,7 @@ class Paircodes:
     """(N, NUM_PAIR_CODES) uint8."""
     first: Posecodes
     second: Posecodes
+    sense: Sense
 
     def __len__(self) -> int:
         return len(self.value)
@@ -130,6 +133,8 @@ def paircodes(
     first = posecodes(a, rotmat=rotmat_a, noise=None if noise is None else noise[:, split[0] : split[1]])
     second = posecodes(b, rotmat=rotmat_b, noise=None if noise is None else noise[:, split[1] :])
     points_a, points_b = named_points(a), named_points(b)
+    seen = sense(points_a, points_b)
+    leans = {"incline": seen.lean, "twist": seen.lean, "sway": seen.sway}
     value = torch.empty(len(a), NUM_PAIR_CODES)
     category = torch.empty(len(a), NUM_PAIR_CODES, dtype=torch.uint8)
     for column, code in enumerate(PAIR_CODES):
@@ -137,15 +142,19 @@ def paircodes(
             difference = first.value[:, code.column] - second.value[:, code.column]
             if code.kind in ("twist", "head_turn"):  # headings: -170 and 170 are 20 degrees apart
                 difference = torch.remainder(difference + 180, 360) - 180
+            if code.kind in leans:
+                difference = torch.where(leans[code.kind], difference, 0.0)
         else:
             place = POINT_INDEX[code.point or ""]
             difference = (points_a - points_b)[:, place, "xyz".index(code.kind)]
+            if code.kind == "y" and code.subject.name in ("knee", "foot"):
+                difference = lesser(difference, seen.ground[:, place])
         value[:, column] = difference
         rule = PAIR_KINDS[code.kind]
         noisy = difference if noise is None else difference + noise[:, column] * rule.tolerance
         binned = torch.bucketize(noisy.contiguous(), torch.tensor(rule.thresholds)).to(torch.uint8)
         category[:, column] = torch.where(difference.isnan(), NOT_MEASURED, binned)
-    return Paircodes(value, category, first, second)
+    return Paircodes(value, category, first, second, seen)
 
 
 # ---- facts ----------------------------------------------------------------------------------------------------------
@@ -157,6 +166,8 @@ _CHAINS = (
 )
 _LIMB = {"knee": "leg", "elbow": "arm"}
 _STRETCHED = ("slightly_bent", "straight")
+HEAD_IN_LINE_DEG, HEAD_AHEAD_DEG = 20, 10
+"""A head of B no further from the trunk's line, or from straight ahead, is not told to be bowed, or turned aside."""
 
 
 def changes(codes: Paircodes, skip: np.ndarray | None = None) -> list[list[Fact]]:
@@ -167,9 +178,11 @@ def changes(codes: Paircodes, skip: np.ndarray | None = None) -> list[list[Fact]
     names_a, names_b = _names(codes.first), _names(codes.second)
     category = codes.category.numpy()
     table = [PAIR_KINDS[code.kind].categories for code in PAIR_CODES]
+    supine = codes.sense.supine.tolist()
     result: list[list[Fact]] = []
-    for row in range(len(codes)):
-        facts = []
+    for row, (hips, trunk) in enumerate(codes.sense.whole_body()):
+        facts = [Fact("both", "hip", hips)] if hips else []
+        facts += [Fact("", "torso", trunk)] if trunk else []
         for column in np.flatnonzero(_tellable()[np.arange(NUM_PAIR_CODES), np.minimum(category[row], 7)]).tolist():
             code, name = PAIR_CODES[column], table[column][category[row, column]]
             if code.kind == "distance":
@@ -186,9 +199,20 @@ def changes(codes: Paircodes, skip: np.ndarray | None = None) -> list[list[Fact]
             elif code.kind == "x":  # left hand to the left, right hand to the right: both go outwards
                 name = name.replace(f"move_{code.subject.side}", "move_out")
                 name = name.replace(f"move_{OTHER_SIDE[code.subject.side]}", "move_in")
+            elif code.kind == "z" and supine[row]:
+                name = name.replace("move_forward", "move_from_head").replace("move_back", "move_to_head")
+            elif code.subject.name == "head":
+                name = _head_change(code.kind, name, float(codes.second.value[row, code.column or 0]))
             facts.append(Fact(*code.subject, name))
         result.append(facts)
     return result
+
+
+def _head_change(kind: str, name: str, angle_b_deg: float) -> str:
+    """A head that only comes back from where it was is not told to end on the other side."""
+    if kind == "head_turn":
+        return "turn_head_ahead" if abs(angle_b_deg) <= HEAD_AHEAD_DEG else name
+    return f"{name}_in_line" if abs(angle_b_deg) <= HEAD_IN_LINE_DEG else name
 
 
 def _names(codes: Posecodes):

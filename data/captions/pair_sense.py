@@ -41,6 +41,8 @@ class Sense:
     """(N,) bool: both are on their feet, so that a lean to a side means something."""
     supine: Tensor
     """(N,) bool: both lie on the back."""
+    lies: Tensor
+    """(N,) bool: B lies, or is down on hands or feet, so that "in front of" would be read as towards the ground."""
     tilt_deg: Tensor
     """(N,) change of the trunk's angle to the vertical."""
     alike: Tensor
@@ -59,10 +61,11 @@ def sense(points_a: Tensor, points_b: Tensor) -> Sense:
     trunks = [torch.nn.functional.normalize(points[:, POINT_INDEX["neck"]], dim=-1) for points in (points_a, points_b)]
     tilts = [torch.rad2deg(torch.arccos(up[:, 1].clamp(-1, 1))) for up in trunks]
     sideways = [torch.rad2deg(torch.arcsin(up[:, 0].clamp(-1, 1))).abs() for up in trunks]
-    on_feet = torch.ones(len(points_a), dtype=torch.bool)
-    for points, tilt, height in zip((points_a, points_b), tilts, heights, strict=True):
-        low = (tilt > LIES_TILT_DEG) & (height[:, POINT_INDEX["pelvis"]] < LOW_PELVIS_M)
-        on_feet &= _above_ankles(points) & ~low
+    low = [
+        (tilt > LIES_TILT_DEG) & (height[:, POINT_INDEX["pelvis"]] < LOW_PELVIS_M)
+        for tilt, height in zip(tilts, heights, strict=True)
+    ]
+    on_feet = _above_ankles(points_a) & ~low[0] & _above_ankles(points_b) & ~low[1]
     on_side = [
         (tilt > LIES_TILT_DEG) & (aside > LIES_SIDEWAYS_DEG) for tilt, aside in zip(tilts, sideways, strict=True)
     ]
@@ -75,6 +78,7 @@ def sense(points_a: Tensor, points_b: Tensor) -> Sense:
         lean=on_feet & ~on_side[0] & ~on_side[1],
         sway=on_feet,
         supine=on_back[0] & on_back[1],
+        lies=low[1],
         tilt_deg=tilts[0] - tilts[1],
         alike=(points_a - points_b).norm(dim=-1).amax(1) <= ALIKE_M,
     )

@@ -166,6 +166,7 @@ _CHAINS = (
 )
 _LIMB = {"knee": "leg", "elbow": "arm"}
 _STRETCHED = ("slightly_bent", "straight")
+_BEFORE_AND_BEHIND = ("straight_in_front", "straight_behind")
 HEAD_IN_LINE_DEG, HEAD_AHEAD_DEG = 20, 10
 """A head of B no further from the trunk's line, or from straight ahead, is not told to be bowed, or turned aside."""
 
@@ -241,10 +242,11 @@ def goals(codes: Paircodes, changed: list[list[Fact]], skip: np.ndarray | None =
     brought = [{fact[:2] for fact in facts if "together" in fact.category} for facts in changed]
     straightened = [{fact[:2] for fact in facts if fact.category == "straighten"} for facts in changed]
     affected = [set().union(*(_affected(fact.side, fact.part) for fact in facts)) for facts in changed]
+    lies = codes.sense.lies.tolist()
     rows, columns = np.nonzero(told)
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
         fact = table[column][category[row, column]]
-        if fact is None or not affected[row]:
+        if fact is None or not affected[row] or (lies[row] and fact.category in _BEFORE_AND_BEHIND):
             continue
         # already said by the change that leads there
         if fact.category == "close" and fact.part == fact.other and ("both", fact.part) in brought[row]:

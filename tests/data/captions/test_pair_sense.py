@@ -9,7 +9,7 @@ from torch import Tensor
 from data.captions import compare, text_joints
 from data.captions.aggregate import Clause, Fact, aggregate, fact_table
 from data.captions.codes import Part
-from data.captions.paircodes import PAIR_CODES, PAIR_KINDS, changes, paircodes
+from data.captions.paircodes import PAIR_CODES, PAIR_KINDS, changes, goals, paircodes
 from data.captions.points import POINT_INDEX
 from data.captions.posecodes import NUM_CODES, posecodes
 from llmpose.body.pose import Pose
@@ -77,6 +77,22 @@ def test_of_who_lies_on_the_back_forward_is_told_as_away_from_the_head(named_joi
     assert Fact("left", "hand", "slightly_move_from_head") in _told(a, b)
     assert Fact("left", "hand", "slightly_move_to_head") in _told(b, a)
     assert not [fact for fact in _told(a, b) | _told(b, a) if "forward" in fact.category or "back" in fact.category]
+
+
+def test_nothing_is_straight_in_front_or_behind_of_who_lies(named_joints: Named) -> None:
+    column = next(
+        number
+        for number, facts in enumerate(fact_table())
+        if Fact("right", "hand", "straight_in_front", "right", "hip") in facts
+    )
+    for name, told in (("plank", False), ("sit_floor", True)):
+        a, b = named_joints("t_pose"), named_joints(name).clone()
+        hand = (b[:, 21] + b[:, 23]) / 2
+        b[:, [19, 21, 23]] += b[:, 2:3] + torch.tensor([0.0, -0.3, 0.0]) - hand[:, None]
+        codes = paircodes(a, b)
+        assert int(codes.second.category[0, column]) > 0
+        ends = goals(codes, changes(codes))[0]
+        assert any(fact.category == "straight_in_front" for fact in ends) is told, name
 
 
 @pytest.mark.parametrize(

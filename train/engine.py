@@ -26,6 +26,7 @@ from train.checkpoints import WRITING, CheckpointFolder, replace_folder
 from train.flow import Flow, OnSaved
 from train.guards import Guard
 from train.job import Job
+from train.muon import Muon
 from train.optim import learning_rate_shape, parameter_groups
 from train.progress import Reporter
 from train.recipe import Recipe
@@ -115,13 +116,16 @@ class Engine(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW; a learning rate per component where the recipe gives one; no decay on biases and norms."""
+        """AdamW or Muon; a learning rate per component where the recipe gives one; no decay on biases and norms."""
         if self.optimizer is None:
             trained: Any = self.model if model is None else model
             optim = self.recipe.optim
             decays = set(self.get_decay_parameter_names(trained))
             groups = parameter_groups(trained, self.job.components, optim, decays)
-            self.optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=not self.is_fsdp_enabled)
+            if optim.name == "muon" and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+                raise UserError("optim.name: muon needs whole matrices, which DeepSpeed and FSDP divide; use adamw")
+            kind = Muon if optim.name == "muon" else torch.optim.AdamW
+            self.optimizer = kind(groups, lr=optim.lr, betas=optim.betas, fused=not self.is_fsdp_enabled)
         return self.optimizer
 
     def create_scheduler(

@@ -114,6 +114,7 @@ def encoder_config(size: VitSize) -> PreTrainedConfig:
         hidden_size=size.hidden_size,
         num_hidden_layers=size.num_layers,
         num_attention_heads=size.num_heads,
+        mix_width=size.mix,
     )
     if size.image[0] != size.image[1] or size.image[0] % config.patch_size or config.patch_size != size.patch:
         raise UserError(

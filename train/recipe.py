@@ -76,8 +76,11 @@ class Data:
 
 @dataclass(kw_only=True)
 class Optim:
-    """AdamW and its learning rate."""
+    """The optimizer and its learning rate."""
 
+    name: Literal["adamw", "muon"] = "adamw"
+    """muon: the matrices of repeated layers are moved by Muon (train/muon.py), everything else by AdamW; for models
+    that learn from nothing, on one device or with plain data parallelism."""
     lr: float = 2e-4
     """Highest learning rate."""
     lr_of: dict[str, float] = field(default_factory=dict)
@@ -91,7 +94,7 @@ class Optim:
     weight_decay: float = 0.01
     """Applied to matrices, not to biases and norms."""
     betas: tuple[float, float] = (0.9, 0.99)
-    """AdamW's two moments."""
+    """Of AdamW's two moments."""
     clip_norm: float = 1.0
     """Gradients are scaled down to this norm; 0 leaves them."""
 

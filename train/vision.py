@@ -35,6 +35,8 @@ class VitSize:
     stem: list[int] = field(default_factory=list)
     """Channels of convolutions that come before the transformer, each halving the map, instead of patches (pose ViT
     only; llmpose/model/conv_vit.py): [24, 32, 64] for patches of 16. Learns from fewer pictures."""
+    mix: int = 0
+    """With a stem: width of a last layer in which all cells meet, so that each knows the whole picture; 0: none."""
 
 
 @dataclass(kw_only=True)
@@ -74,7 +76,7 @@ class PoseVitRecipe(VisionRecipe):
     loss: PoseVitLoss = field(default_factory=PoseVitLoss)
     """What is learned."""
     decoder_layers: int = 2
-    """Of the head that reads rotations; 0: one hidden layer over all cells, for small pictures."""
+    """Of the head that reads rotations; 0: straight off the mean cell, for encoders with a mix."""
     body: BodyFile = field(default_factory=BodyFile)
     """The body that turns rotations into joints."""
 

@@ -1,10 +1,12 @@
 """A small vision transformer that begins with convolutions: for worlds of thousands of pictures instead of millions.
 
-    picture ─ conv/2 ─ conv/2 ─ conv/2, block ─ conv/2, block ─ + places ─ transformer layers ─> one feature per cell
+    picture ─ conv/2 ─ conv/2 ─ conv/2, block ─ conv/2, block ─ + places ─ transformer ─ mix ─> a feature per cell
 
 Cutting a picture into patches leaves it to the transformer to find out that neighbours belong together, which takes
 more pictures than the built-in world has; convolutions know it from the start (Xiao et al. 2021, "Early convolutions
-help transformers see better"). The built-in world's pose ViT is of this kind.
+help transformers see better"). The last layer mixes: all cells, made narrow and side by side, pass one hidden layer
+whose answer is added to each of them. So what the whole picture says, such as a pose, can be read off any cell, and a
+reader, a language model above all, need not put it together again. The built-in world's pose ViT is of this kind.
 
 Shape letters: B pictures, P cells, C width.
 """
@@ -36,6 +38,8 @@ class ConvVitConfig(PreTrainedConfig):
     num_hidden_layers: int = 2
     num_attention_heads: int = 4
     mlp_ratio: int = 2
+    mix_width: int = 0
+    """Width of the hidden layer in which all cells meet; 0: they don't."""
 
     @property
     def patch_size(self) -> int:
@@ -54,6 +58,24 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(x + self.norm(self.leave(self.enter(x))))
+
+
+class Mix(nn.Module):
+    """x + f(all cells), the same for every cell."""
+
+    def __init__(self, width: int, cells: int, hidden: int, narrow: int = 32) -> None:
+        super().__init__()
+        self.together = nn.Sequential(
+            nn.Linear(width, narrow),
+            nn.Flatten(),
+            nn.Linear(narrow * cells, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, width),
+            nn.Unflatten(1, (1, width)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.together(x)
 
 
 def halving(width_in: int, width_out: int, stride: int = 2) -> nn.Sequential:
@@ -93,6 +115,9 @@ class ConvVit(PreTrainedModel):
             for _ in range(config.num_hidden_layers)
         )
         self.norm = nn.LayerNorm(config.hidden_size)
+        self.mix = nn.Identity()
+        if config.mix_width:
+            self.mix = nn.Sequential(Mix(config.hidden_size, cells, config.mix_width), nn.LayerNorm(config.hidden_size))
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -108,7 +133,7 @@ class ConvVit(PreTrainedModel):
         hidden = cells + self.places
         for layer in self.layers:
             hidden = layer(hidden)
-        return BaseModelOutput(last_hidden_state=self.norm(hidden))
+        return BaseModelOutput(last_hidden_state=self.mix(self.norm(hidden)))
 
 
 AutoConfig.register(ConvVitConfig.model_type, ConvVitConfig)

@@ -38,8 +38,8 @@ class PoseVitConfig(PreTrainedConfig):
     heatmap_scale: int = 4
     """Heatmap cells per side of a feature cell."""
     decoder_layers: int = 2
-    """Layers in which the joints' queries look at the picture and at each other; 0: all cells together, through one
-    hidden layer, which learns sooner where cells are few."""
+    """Layers in which the joints' queries look at the picture and at each other; 0: rotations are read straight off the
+    mean cell, for encoders whose cells know the whole picture."""
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.backbone_config = sub_config(self.backbone_config, "vitpose_backbone")
@@ -77,18 +77,15 @@ class JointQueries(nn.Module):
         return self.rot6d(self.decoder(queries, features))
 
 
-class AllCells(nn.Sequential):
-    """(B, P, C) to (B, 22, 6): every cell made narrow, all side by side, one hidden layer."""
+class MeanCell(nn.Module):
+    """(B, P, C) to (B, 22, 6): read straight off the mean cell, so that the features themselves must say it."""
 
-    def __init__(self, width: int, cells: int, narrow: int = 32, hidden: int = 512) -> None:
-        super().__init__(
-            nn.Linear(width, narrow),
-            nn.Flatten(),
-            nn.Linear(narrow * cells, hidden),
-            nn.GELU(),
-            nn.Linear(hidden, NUM_JOINTS * 6),
-            nn.Unflatten(1, (NUM_JOINTS, 6)),
-        )
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.rot6d = nn.Linear(width, NUM_JOINTS * 6)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.rot6d(features.mean(1)).unflatten(1, (NUM_JOINTS, 6))
 
 
 class PoseVit(PreTrainedModel):
@@ -112,7 +109,7 @@ class PoseVit(PreTrainedModel):
         if config.decoder_layers:
             self.rotations: nn.Module = JointQueries(width, heads, config.decoder_layers)
         else:
-            self.rotations = AllCells(width, self.grid[0] * self.grid[1])
+            self.rotations = MeanCell(width)
         self.mean_rot6d: Tensor
         self.register_buffer("mean_rot6d", torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(NUM_JOINTS, 1))
         self.post_init()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 import torch
@@ -86,9 +87,11 @@ def test_the_loss_is_a_mean_over_all_targets_of_the_step(toy: ToyRecipe) -> None
     assert lines(one)[0]["double"] == pytest.approx(2 * lines(one)[0]["loss"], rel=1e-6)
 
 
-def test_stopped_and_resumed_is_as_if_never_stopped(toy: ToyRecipe) -> None:
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_stopped_and_resumed_is_as_if_never_stopped(toy: ToyRecipe, name: Literal["adamw", "muon"]) -> None:
     """In the middle of an epoch (12 steps each) and at its end, dropout, averages and schedule included."""
-    long = replace(toy, max_steps=30, checkpoints=Checkpoints(every=5, evaluate_every=10, best="loss"))
+    optim = replace(toy.optim, name=name)
+    long = replace(toy, max_steps=30, checkpoints=Checkpoints(every=5, evaluate_every=10, best="loss"), optim=optim)
     run(long)
     parts = elsewhere(long, "parts")
     for stop in (7, 12, 24, None):

@@ -65,7 +65,7 @@ def test_the_saved_recipe_is_a_valid_recipe_and_the_same(base: Path, tmp_path: P
     [
         (
             "optim.lrr=1",
-            r"command line: optim.lrr: no such field in optim; did you mean 'lr'\? valid: lr, lr_of, sched",
+            r"command line: optim.lrr: no such field in optim; did you mean 'lr'\? valid: name, lr, lr_of, sched",
         ),
         ("lr=1", "command line: lr: no such field; valid: kind, name"),
         ("optim.schedule=cos", r"optim.schedule: .*expected one of \['constant', 'linear', 'cosine', 'steps'\]"),

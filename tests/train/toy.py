@@ -53,7 +53,7 @@ class Toy(nn.Module):
     def __init__(self, model: ToyModel) -> None:
         super().__init__()
         self.embed = nn.Embedding(WORDS, model.width)
-        self.middle = nn.Linear(model.width, model.width)
+        self.layers = nn.ModuleList([nn.Linear(model.width, model.width)])
         self.head = nn.Linear(model.width, WORDS)
         self.frozen = nn.Linear(model.width, model.width).requires_grad_(False)
         self.dropout = nn.Dropout(model.dropout)
@@ -61,7 +61,7 @@ class Toy(nn.Module):
         self.bad_gradient = model.bad_gradient
 
     def forward(self, words: Tensor, labels: Tensor, poison: Tensor, num_items_in_batch: Any = None) -> SimpleNamespace:
-        hidden = self.dropout(torch.tanh(self.middle(self.embed(words)))) + self.frozen(self.embed(words))
+        hidden = self.dropout(torch.tanh(self.layers[0](self.embed(words)))) + self.frozen(self.embed(words))
         if self.training:
             self.average.mul_(0.9).add_(hidden.detach().mean((0, 1)), alpha=0.1)
         each = F.cross_entropy(self.head(hidden).flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
@@ -115,7 +115,7 @@ def build(recipe: Recipe) -> Job:
         collate=collate,
         evaluate=lambda trained: {"loss": trained(**held_out).loss.item()},
         save=lambda trained, folder: torch.save(trained.state_dict(), folder / "toy.pt"),
-        components={"body": ("embed", "middle", "frozen"), "head": ("head",)},
+        components={"body": ("embed", "layers", "frozen"), "head": ("head",)},
         lengths=[len(sentence) for sentence in data.sentences],
     )
 

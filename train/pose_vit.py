@@ -116,9 +116,9 @@ def encoder_config(size: VitSize) -> PreTrainedConfig:
         num_attention_heads=size.num_heads,
         mix_width=size.mix,
     )
-    if size.image[0] != size.image[1] or size.image[0] % config.patch_size or config.patch_size != size.patch:
+    if size.image[0] != size.image[1] or size.image[0] % config.stride or config.stride != size.patch:
         raise UserError(
-            f"encoder: {len(size.stem)} widths in stem make patches of {config.patch_size} on a square picture of a "
+            f"encoder: {len(size.stem)} widths in stem make patches of {config.stride} on a square picture of a "
             f"multiple of that; the recipe says image {size.image}, patch {size.patch}"
         )
     return config

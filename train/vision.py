@@ -36,7 +36,8 @@ class VitSize:
     """Channels of convolutions that come before the transformer, each halving the map, instead of patches (pose ViT
     only; llmpose/model/conv_vit.py): [24, 32, 64] for patches of 16. Learns from fewer pictures."""
     mix: int = 0
-    """With a stem: width of a last layer in which all cells meet, so that each knows the whole picture; 0: none."""
+    """With a stem: width of a last layer in which all cells meet and 4 × 4 leave, each of which can know what follows
+    from the whole picture; 0: none."""
 
 
 @dataclass(kw_only=True)
@@ -76,7 +77,7 @@ class PoseVitRecipe(VisionRecipe):
     loss: PoseVitLoss = field(default_factory=PoseVitLoss)
     """What is learned."""
     decoder_layers: int = 2
-    """Of the head that reads rotations; 0: straight off the mean cell, for encoders with a mix."""
+    """Of the head that reads rotations; 0: straight off cells of their own, for encoders with a mix."""
     body: BodyFile = field(default_factory=BodyFile)
     """The body that turns rotations into joints."""
 

@@ -1,14 +1,15 @@
 """A small vision transformer that begins with convolutions: for worlds of thousands of pictures instead of millions.
 
-    picture ─ conv/2 ─ conv/2 ─ conv/2, block ─ conv/2, block ─ + places ─ transformer ─ mix ─> a feature per cell
+    picture ─ conv/2 ─ conv/2 ─ conv/2, block ─ conv/2, block ─ + places ─ transformer (─ mix) ─> a feature per cell
 
 Cutting a picture into patches leaves it to the transformer to find out that neighbours belong together, which takes
 more pictures than the built-in world has; convolutions know it from the start (Xiao et al. 2021, "Early convolutions
-help transformers see better"). The last layer mixes: all cells, made narrow and side by side, pass one hidden layer
-whose answer is added to each of them. So what the whole picture says, such as a pose, can be read off any cell, and a
-reader, a language model above all, need not put it together again. The built-in world's pose ViT is of this kind.
+help transformers see better"). A last layer may mix: all cells, made narrow and side by side, pass one hidden layer,
+whose answer has a part for each cell of a coarser grid and is added to what is seen there. So a cell can say what
+follows from the whole picture, such as the pose of one limb, and a reader, a language model above all, finds it in one
+place instead of putting it together again. The built-in world's pose ViT is of this kind.
 
-Shape letters: B pictures, P cells, C width.
+Shape letters: B pictures, P cells, Q cells that leave the mix, C width.
 """
 
 from itertools import pairwise
@@ -40,11 +41,18 @@ class ConvVitConfig(PreTrainedConfig):
     mlp_ratio: int = 2
     mix_width: int = 0
     """Width of the hidden layer in which all cells meet; 0: they don't."""
+    mix_grid: int = 4
+    """Rows and columns of what leaves the mix."""
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one cell of the convolutions to the next."""
+        return 2 ** (len(self.stem_widths) + 1)
 
     @property
     def patch_size(self) -> int:
-        """Pixels of a cell's side."""
-        return 2 ** (len(self.stem_widths) + 1)
+        """Pixels of a cell's side in what is handed out."""
+        return self.image_size // self.mix_grid if self.mix_width else self.stride
 
 
 class Residual(nn.Module):
@@ -61,21 +69,24 @@ class Residual(nn.Module):
 
 
 class Mix(nn.Module):
-    """x + f(all cells), the same for every cell."""
+    """(B, P, C) to (B, Q, C): what is seen in a cell, and what follows for it from all cells."""
 
-    def __init__(self, width: int, cells: int, hidden: int, narrow: int = 32) -> None:
+    def __init__(self, width: int, grid: int, coarse: int, hidden: int, narrow: int = 32) -> None:
         super().__init__()
+        self.grid, self.coarse = grid, coarse
         self.together = nn.Sequential(
             nn.Linear(width, narrow),
             nn.Flatten(),
-            nn.Linear(narrow * cells, hidden),
+            nn.Linear(narrow * grid**2, hidden),
             nn.GELU(),
-            nn.Linear(hidden, width),
-            nn.Unflatten(1, (1, width)),
+            nn.Linear(hidden, coarse**2 * width),
+            nn.Unflatten(1, (coarse**2, width)),
         )
+        self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.together(x)
+        seen = nn.functional.adaptive_avg_pool2d(x.transpose(1, 2).unflatten(2, (self.grid, self.grid)), self.coarse)
+        return self.norm(seen.flatten(2).transpose(1, 2) + self.together(x))
 
 
 def halving(width_in: int, width_out: int, stride: int = 2) -> nn.Sequential:
@@ -100,8 +111,8 @@ class ConvVit(PreTrainedModel):
             if 2**step >= BLOCKS_FROM_STRIDE:
                 layers.append(Residual(width_out))
         self.stem = nn.Sequential(*layers)
-        cells = (config.image_size // config.patch_size) ** 2
-        self.places = nn.Parameter(torch.zeros(1, cells, config.hidden_size))
+        grid = config.image_size // config.stride
+        self.places = nn.Parameter(torch.zeros(1, grid**2, config.hidden_size))
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 config.hidden_size,
@@ -115,9 +126,7 @@ class ConvVit(PreTrainedModel):
             for _ in range(config.num_hidden_layers)
         )
         self.norm = nn.LayerNorm(config.hidden_size)
-        self.mix = nn.Identity()
-        if config.mix_width:
-            self.mix = nn.Sequential(Mix(config.hidden_size, cells, config.mix_width), nn.LayerNorm(config.hidden_size))
+        self.mix = Mix(config.hidden_size, grid, config.mix_grid, config.mix_width) if config.mix_width else None
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -128,12 +137,16 @@ class ConvVit(PreTrainedModel):
             nn.init.normal_(self.places, std=0.02)
 
     def forward(self, pixels: Tensor, **_: Any) -> BaseModelOutput:
-        """(B, 3, H, W) to last_hidden_state (B, P, C), cells in reading order."""
+        """(B, 3, H, W) to cells in reading order: last_hidden_state (B, Q, C), hidden_states[0] (B, P, C) unmixed."""
         cells = self.stem(pixels.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2)
         hidden = cells + self.places
         for layer in self.layers:
             hidden = layer(hidden)
-        return BaseModelOutput(last_hidden_state=self.mix(self.norm(hidden)))
+        local = self.norm(hidden)
+        return BaseModelOutput(
+            last_hidden_state=local if self.mix is None else self.mix(local),
+            hidden_states=(local,),  # pyright: ignore[reportArgumentType]
+        )
 
 
 AutoConfig.register(ConvVitConfig.model_type, ConvVitConfig)

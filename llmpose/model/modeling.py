@@ -41,15 +41,14 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.utils.generic import ModelOutput
 
 from llmpose.errors import UserError
-from llmpose.model.attention import cache_word, choose_attention, model_can_flash, use_attention
 from llmpose.model.batch import IGNORE
 from llmpose.model.config import LlmPoseConfig
+from llmpose.model.decoder import decode, layout_given
 from llmpose.model.head import Squash, as_matrix
-from llmpose.model.layout import AttentionName, Layout, attention_mask, flash_bounds
+from llmpose.model.layout import Layout
 from llmpose.model.loading import load_or_say
 from llmpose.model.loss import LossSums, choose_loss, cross_entropy_sums, is_sharded, liger_version
 from llmpose.model.prompts import KeypointHead, KeypointPrompts, keypoint_l1
-from llmpose.model.segments import segments_of
 from llmpose.model.vision import Projector, Vision
 
 ZERO3_CHUNKS = 8
@@ -315,10 +314,10 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             if token_ids.shape[1] == 0:
                 raise UserError("the row holds 0 tokens; there is nothing to read and nothing to answer")
             inputs_embeds = self.embed(token_ids, pixels, image_features, prompts)
-        layout = self._layout(inputs_embeds, (sample, branch, block, position), attention_mask, past)
+        layout = layout_given(inputs_embeds, (sample, branch, block, position), attention_mask, past)
         if cache is None and use_cache:
             cache = DynamicCache()
-        hidden = self._decode(inputs_embeds, layout, cache, past)
+        hidden = decode(self.language, self.config, inputs_embeds, layout, cache, past)
         out = LlmPoseOutput(hidden=hidden, cache=cache)
         out.layout = layout if past is None else Layout.cat([past, layout])
         if labels is not None:
@@ -335,82 +334,6 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
         if return_logits if return_logits is not None else labels is None:
             out.logits = self.logits(hidden)
         return out
-
-    def _layout(
-        self,
-        embedded: Tensor,
-        given: tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None],
-        is_real: Tensor | None,
-        past: Layout | None,
-    ) -> Layout:
-        sample, branch, block, position = given
-        if sample is not None and branch is not None and block is not None and position is not None:
-            return Layout(sample, branch, block, position)
-        if any(part is not None for part in given):
-            raise ValueError("a layout is sample, branch, block and position together; some of them are missing")
-        rows, length = embedded.shape[:2]
-        if is_real is None:
-            is_real = torch.ones(rows, length, dtype=torch.bool, device=embedded.device)
-        return Layout.causal(is_real[:, -length:] != 0, past)
-
-    def _decode(self, embedded: Tensor, layout: Layout, cache: Cache | None, past: Layout | None) -> Tensor:
-        seen = cache.get_seq_length() if cache is not None else 0
-        if seen != (0 if past is None else past.shape[1]):
-            raise ValueError(f"the cache holds {seen} tokens, `past` is of {0 if past is None else past.shape[1]}")
-        length = seen + embedded.shape[1]
-        num_keys = cache.get_mask_sizes(embedded.shape[1], 0)[0] if cache is not None else length
-        if cache is not None and any(getattr(layer, "is_sliding", False) for layer in cache.layers):
-            raise ValueError(
-                "this cache forgets keys outside a sliding window; make it as DynamicCache(), without config"
-            )
-        num_keys = None if num_keys == length else num_keys
-        text = self.config.text_config
-        kinds: set[str] = set(getattr(text, "layer_types", None) or ())
-        window = getattr(text, "sliding_window", None)
-        if other := kinds - {"full_attention", "sliding_attention"}:
-            raise UserError(f"language models with {', '.join(sorted(other))} layers cannot take a pose block's mask")
-        sliding = "sliding_attention" in kinds or (window is not None and not kinds)
-        name, kernel_arguments = self._attention(layout, embedded.dtype, cache, sliding)
-
-        def mask(window: int | None) -> Any:
-            return attention_mask(layout, name, embedded.dtype, past, num_keys, window)
-
-        if name == "segments":
-            masks: Any = None
-        elif "sliding_attention" in kinds:
-            masks = {"full_attention": mask(None), "sliding_attention": mask(window)}
-        else:
-            masks = mask(None if kinds else window)
-        out = self.language.base_model(
-            inputs_embeds=embedded,
-            attention_mask=masks,
-            position_ids=layout.position,
-            use_cache=cache is not None,
-            **{cache_word(self.language): cache},
-            **kernel_arguments,
-        )
-        return out.last_hidden_state
-
-    def _attention(
-        self, layout: Layout, dtype: torch.dtype, cache: Cache | None, sliding: bool
-    ) -> tuple[AttentionName, dict[str, Any]]:
-        """What this call runs, told to the language model, and what its kernel has to know of the rows."""
-        language, device_type, cached = self.language, layout.device.type, cache is not None
-        training, has_sdpa = torch.is_grad_enabled(), bool(language._supports_sdpa)
-        flash = training and not cached and model_can_flash(language, device_type, dtype)
-        flash = flash and layout.is_causal()  # asked last: the host has to wait for the answer
-        name = choose_attention(
-            self.config.attn, device_type, training, cached=cached, has_sdpa=has_sdpa, can_flash=flash
-        )
-        told: dict[str, Any] = {}
-        if name == "segments":
-            fits = language._supports_attention_backend and not sliding
-            segments = segments_of(layout) if fits else None
-            name, told = ("sdpa", {}) if segments is None else ("segments", {"segments": segments})
-        elif name == "flash_attention_2" and (cache is None or cache.get_seq_length() == 0):
-            told = flash_bounds(layout)
-        use_attention(language, name)
-        return name, told
 
     def _sums(self, hidden: Tensor, labels: Tensor, task: Tensor | None, num_tasks: int) -> LossSums:
         labelled = labels != IGNORE

@@ -4,7 +4,7 @@ UniPose takes its second encoder from such a model (TokenHMR's ViT, §3.2 "Visua
 joints are. Here the encoder is transformers' `VitPoseBackbone`, or for small worlds our `ConvVit`; the heads exist to
 teach it, and are a baseline of their own for pose estimation.
 
-Shape letters: B images, P cells, C width, K keypoints, S sub-cells of a heatmap.
+Shape letters: B images, P cells, Q cells of the features, C width, K keypoints, S sub-cells of a heatmap.
 """
 
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from transformers.utils.generic import ModelOutput
 from llmpose.body.pose import rot6d_to_rotmat, rotmat_to_rot6d
 from llmpose.model.config import pair, sub_config
 from llmpose.model.conv_vit import ConvVit, ConvVitConfig
+from tokenizer_vq.config import BODY_PARTS, divide_tokens
 
 NUM_JOINTS = 22
 
@@ -38,8 +39,8 @@ class PoseVitConfig(PreTrainedConfig):
     heatmap_scale: int = 4
     """Heatmap cells per side of a feature cell."""
     decoder_layers: int = 2
-    """Layers in which the joints' queries look at the picture and at each other; 0: rotations are read straight off the
-    mean cell, for encoders whose cells know the whole picture."""
+    """Layers in which the joints' queries look at the picture and at each other; 0: the rotations of a part of the
+    body are read straight off cells of its own, for encoders with a mix."""
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.backbone_config = sub_config(self.backbone_config, "vitpose_backbone")
@@ -77,15 +78,21 @@ class JointQueries(nn.Module):
         return self.rot6d(self.decoder(queries, features))
 
 
-class MeanCell(nn.Module):
-    """(B, P, C) to (B, 22, 6): read straight off the mean cell, so that the features themselves must say it."""
+class PartCells(nn.Module):
+    """(B, Q, C) to (B, 22, 6): every part of the body is read straight off cells of its own, which must say it."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, cells: int) -> None:
         super().__init__()
-        self.rot6d = nn.Linear(width, NUM_JOINTS * 6)
+        self.counts = list(divide_tokens(cells).values())
+        self.rot6d = nn.ModuleList(nn.Linear(width, len(joints) * 6) for joints in BODY_PARTS.values())
+        order = torch.tensor([joint for joints in BODY_PARTS.values() for joint in joints])
+        self.place: Tensor
+        self.register_buffer("place", order.argsort(), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.rot6d(features.mean(1)).unflatten(1, (NUM_JOINTS, 6))
+        parts = features.split(self.counts, dim=1)
+        read = [head(own.mean(1)).unflatten(1, (-1, 6)) for head, own in zip(self.rot6d, parts, strict=True)]
+        return torch.cat(read, dim=1)[:, self.place]
 
 
 class PoseVit(PreTrainedModel):
@@ -103,13 +110,15 @@ class PoseVit(PreTrainedModel):
         inner: Any = config.backbone_config
         self.backbone = ConvVit(inner) if isinstance(inner, ConvVitConfig) else VitPoseBackbone(inner)
         (height, width_px), (patch, _) = pair(inner.image_size), pair(inner.patch_size)
-        self.grid = (height // patch, width_px // patch)
+        rows, columns = height // patch, width_px // patch
+        stride = inner.stride if isinstance(inner, ConvVitConfig) else patch
+        self.grid = (height // stride, width_px // stride)
         width, heads = inner.hidden_size, inner.num_attention_heads
         self.heatmap = nn.Linear(width, config.num_keypoints * config.heatmap_scale**2)
         if config.decoder_layers:
             self.rotations: nn.Module = JointQueries(width, heads, config.decoder_layers)
         else:
-            self.rotations = MeanCell(width)
+            self.rotations = PartCells(width, rows * columns)
         self.mean_rot6d: Tensor
         self.register_buffer("mean_rot6d", torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(NUM_JOINTS, 1))
         self.post_init()
@@ -122,10 +131,13 @@ class PoseVit(PreTrainedModel):
     def forward(self, pixels: Tensor, **_: Any) -> PoseVitOutput:
         """pixels (B, 3, H, W) as the encoder wants them."""
         seen: Any = self.backbone(pixels)
-        features = seen.last_hidden_state if isinstance(self.backbone, ConvVit) else seen.feature_maps[-1]
+        if isinstance(self.backbone, ConvVit):
+            local, features = seen.hidden_states[0], seen.last_hidden_state
+        else:
+            local = features = seen.feature_maps[-1]
         rot6d = self.rotations(features) + self.mean_rot6d
         scale, (rows, columns) = self.config.heatmap_scale, self.grid
-        heat = self.heatmap(features).unflatten(2, (self.config.num_keypoints, scale, scale))
+        heat = self.heatmap(local).unflatten(2, (self.config.num_keypoints, scale, scale))
         heat = heat.unflatten(1, (rows, columns)).permute(0, 3, 1, 4, 2, 5).flatten(2, 3).flatten(3, 4)
         return PoseVitOutput(rot6d_to_rotmat(rot6d.float()), heat, expected_points(heat), features)
 

@@ -8,9 +8,10 @@ from torch import nn
 
 from llmpose.model.config import VisionEncoderSpec
 from llmpose.model.conv_vit import ConvVit, ConvVitConfig
-from llmpose.model.pose_vit import PoseVit, PoseVitConfig
+from llmpose.model.pose_vit import PartCells, PoseVit, PoseVitConfig
 from llmpose.model.vision import Vision
 from llmpose.model.weights.encoders import import_encoder
+from tokenizer_vq.config import BODY_PARTS
 
 SMALL = ConvVitConfig(image_size=32, stem_widths=[4, 6, 8], hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
 
@@ -25,7 +26,7 @@ def test_cells_lie_over_the_square_in_reading_order() -> None:
     stem = ConvVit(ConvVitConfig(**{**SMALL.to_diff_dict(), "image_size": 128})).eval().stem
     dark, spot = torch.zeros(1, 3, 128, 128), torch.zeros(1, 3, 128, 128)
     spot[:, :, 100:108, 20:28] = 5.0
-    change = (stem(spot) - stem(dark)).abs().sum(1)[0]
+    change = (stem(spot) - stem(dark)).detach().abs().sum(1)[0]
     row, column = (float((change.sum(1 - axis) * torch.arange(8)).sum() / change.sum()) for axis in (0, 1))
     assert abs(row - 6) < 0.7, "the spot lies in the seventh row of eight"
     assert abs(column - 1) < 0.7, "and in the second column"
@@ -56,10 +57,35 @@ def test_an_encoder_that_trains_is_in_training_mode() -> None:
     assert vision.encoders["pose"].model.training
 
 
+def test_what_leaves_the_mix_lies_on_a_coarser_grid_and_knows_the_whole_picture() -> None:
+    torch.manual_seed(0)
+    config = ConvVitConfig(**{**SMALL.to_diff_dict(), "image_size": 64, "mix_width": 16, "mix_grid": 2})
+    spec = VisionEncoderSpec.of("pose", config)
+    assert spec.grid == (2, 2)
+    model = ConvVit(config).eval()
+    dark, spot = torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)
+    spot[:, :, 60:, 60:] = 9.0
+    local = model(spot).hidden_states[0] - model(dark).hidden_states[0]
+    mixed = model(spot).last_hidden_state - model(dark).last_hidden_state
+    assert (local.shape, mixed.shape) == ((1, 16, 16), (1, 4, 16))
+    assert mixed.abs().amax(2).min() > 0, "every cell hears of the spot in the corner"
+
+
+def test_a_part_of_the_body_is_read_off_its_own_cells() -> None:
+    torch.manual_seed(0)
+    head = PartCells(8, 16)
+    features = torch.randn(1, 16, 8)
+    before = head(features)
+    features[:, -3:] += 1.0  # the right arm's
+    changed = (head(features) - before).abs().amax((0, 2)) > 0
+    assert changed.nonzero().flatten().tolist() == list(BODY_PARTS["right_arm"])
+
+
 @pytest.mark.parametrize("layers", [0, 1])
 def test_a_pose_vit_learns_through_it(layers: int) -> None:
     torch.manual_seed(0)
-    vit = PoseVit(PoseVitConfig(backbone_config=SMALL, decoder_layers=layers)).train()
+    config = ConvVitConfig(**{**SMALL.to_diff_dict(), "mix_width": 0 if layers else 32, "mix_grid": 4})
+    vit = PoseVit(PoseVitConfig(backbone_config=config, decoder_layers=layers)).train()
     pixels = torch.randn(4, 3, 32, 32)
     wanted = torch.linalg.qr(torch.randn(4, 22, 3, 3)).Q
     wanted = wanted * torch.linalg.det(wanted)[..., None, None]

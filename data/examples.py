@@ -6,7 +6,10 @@ What does not change from epoch to epoch is kept: records, codes of poses, and t
 cache. The rest (which record, which wording, which text) is a pure function of seed, epoch and index.
 """
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from random import Random
 from typing import Any, Literal, Protocol, cast
 
@@ -20,6 +23,9 @@ from data.tasks.base import Codes, Item
 from llmpose.errors import UserError
 from llmpose.model.batch import Example
 from llmpose.talk.processing import LlmPoseProcessor
+
+AHEAD = 64
+"""Images that are cut before they are asked for."""
 
 
 class Draw(Protocol):
@@ -93,7 +99,21 @@ class Examples:
     # --- images -------------------------------------------------------------------------------------------------------
 
     def images(self) -> Iterator[Any]:
-        """Every image that the mixture shows, as its tasks show it. Afterwards tickets stand for them."""
+        """Every image that the mixture shows, as its tasks show it. Afterwards tickets stand for them.
+
+        Threads read and cut the next ones while the caller looks at this one.
+        """
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            coming: deque[tuple[tuple[str, str], Future[tuple[Any, Image.Image]]]] = deque()
+            for key, picture, record in self._unseen():
+                coming.append((key, pool.submit(_cut, picture, record)))
+                if len(coming) > AHEAD:
+                    yield self._ticketed(*coming.popleft())
+            while coming:
+                yield self._ticketed(*coming.popleft())
+
+    def _unseen(self) -> Iterator[tuple[tuple[str, str], Callable[[Record], Any], Record]]:
+        met = set(self._tickets)
         for number, part in enumerate(self.mixture.parts):
             if not any(slot.startswith("image") for slot in part.task.shows):
                 continue
@@ -101,10 +121,13 @@ class Examples:
                 item = self.item(Pick(number, index, 0))
                 for record in (item,) if isinstance(item, Record) else item[1:]:
                     key = (part.task.picture.__name__, record.id)
-                    if key not in self._tickets:
-                        image = part.task.picture(record)
-                        self._tickets[key] = ticket(image)
-                        yield image
+                    if key not in met:
+                        met.add(key)
+                        yield key, part.task.picture, record
+
+    def _ticketed(self, key: tuple[str, str], cut: "Future[tuple[Any, Image.Image]]") -> Any:
+        image, self._tickets[key] = cut.result()
+        return image
 
     def _picture(self, task: str, picture: Callable[[Record], Any]) -> Callable[[Record], Any]:
         def stand_in(record: Record) -> Image.Image:
@@ -116,6 +139,11 @@ class Examples:
                 ) from None
 
         return stand_in
+
+
+def _cut(picture: Callable[[Record], Any], record: Record) -> tuple[Any, Image.Image]:
+    image = picture(record)
+    return image, ticket(image)
 
 
 def texts_of(mixture: Mixture, most: int) -> Iterator[str]:

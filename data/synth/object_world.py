@@ -26,7 +26,7 @@ from data.synth.object_scene import picture
 from data.synth.objects import CATEGORIES, TEST_CATEGORIES, split_categories
 from llmpose.body.rle import encode_rle
 
-PRESETS: dict[str, int] = {"micro": 16, "tiny": 160, "small": 400, "large": 2000}
+PRESETS: dict[str, int] = {"micro": 16, "tiny": 112, "small": 400, "large": 2000}
 """Pictures per category; an episode of MP-100 with one support takes sixteen."""
 AP10K_ORDER = (
     "left eye",

@@ -1,5 +1,6 @@
 """Scenes as COCO's person keypoints. What COCO has no place for stands in an extra key "llmpose" of each annotation."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ CATEGORY: dict[str, Any] = {
 }
 
 
+@lru_cache(maxsize=1)  # one person after the other is asked for by each of the formats
 def camera_pose(person: Person, camera: Camera) -> tuple[NDArray[np.float64], Array]:
     """(22, 3) axis-angle and (3,) translation for the body model to give the person in the camera's frame.
 

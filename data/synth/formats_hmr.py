@@ -77,15 +77,10 @@ def hmr_bytes(rows: list[dict[str, Any]]) -> bytes:
 
 def _points(person: Person, camera: Camera, names: tuple[str, ...]) -> tuple[Array, Array]:
     """(K, 3) pixels and (K, 4) metres in the camera's frame, each with a confidence: 0 outside the picture in 2D."""
-    world = np.stack([_world(person, name) for name in names])
+    ends = [_BETWEEN.get(name, (name, name)) for name in names]
+    world = (world_points(person, tuple(a for a, _ in ends)) + world_points(person, tuple(b for _, b in ends))) / 2
     pixels, depth = camera.project(world)
     inside = (pixels >= 0).all(1) & (pixels < (camera.width, camera.height)).all(1) & (depth > 0)
     seen = np.where(inside[:, None], pixels, 0)
     points_2d = np.concatenate([seen, inside[:, None].astype(np.float64)], axis=1)
     return points_2d, np.concatenate([camera.to_camera(world), np.ones((len(names), 1))], axis=1)
-
-
-def _world(person: Person, name: str) -> Array:
-    if name in _BETWEEN:
-        return world_points(person, _BETWEEN[name]).mean(0)
-    return world_points(person, (name,))[0]

@@ -5,12 +5,13 @@ Everything is read from the very z-buffer the picture was painted from, so label
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.synth.people import Person, figure
+from data.synth.people import LANDMARKS, Person, figure
 from data.synth.picture import Picture, Piece
 from data.synth.primitives import BY_NAME, PRIMITIVES
 from llmpose.body.camera import Array, Camera
@@ -58,21 +59,39 @@ class PersonLabel:
     posture: str
 
 
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What a picture shows of each person."""
+
+    masks: list[NDArray[np.bool_]]
+    shares: list[float]
+    """Pixels seen of those that would be seen if nothing stood in front."""
+
+
+def see_people(camera: Camera, picture: Picture, pieces: Sequence[Piece], people: Sequence[Person]) -> Sight:
+    masks = person_masks(picture, len(people))
+    return Sight(masks, visible_shares(camera, people, pieces, masks))
+
+
 def label_people(
-    camera: Camera, picture: Picture, pieces: Sequence[Piece], people: Sequence[Person]
+    camera: Camera, picture: Picture, pieces: Sequence[Piece], people: Sequence[Person], sight: Sight | None = None
 ) -> list[PersonLabel]:
     """One label per person, in the order given. Who is not seen at all gets an empty mask and an empty box."""
-    masks = person_masks(picture, len(people))
+    sight = sight or see_people(camera, picture, pieces, people)
+    masks, shares = sight.masks, sight.shares
     boxes = [_box(mask) for mask in masks]
-    shares = visible_shares(camera, people, pieces, masks)
+    joint_names = figure().body.joint_names
+    names = tuple(dict.fromkeys((*COCO_NAMES, *joint_names)))  # COCO's limbs are SMPL's: look once
+    coco, smpl = ([names.index(name) for name in some] for some in (COCO_NAMES, joint_names))
     positions = position_words(boxes, [float(camera.to_camera(person.joints_m[0])[2]) for person in people])
     labels = []
     for person, mask, box, share, position in zip(people, masks, boxes, shares, positions, strict=True):
+        points = _keypoints(camera, picture, pieces, person, names)
         labels.append(
             PersonLabel(
                 person=person,
-                keypoints=_keypoints(camera, picture, pieces, person, COCO_NAMES),
-                keypoints24=_keypoints(camera, picture, pieces, person, figure().body.joint_names),
+                keypoints=points[coco],
+                keypoints24=points[smpl],
                 box_xyxy_px=box,
                 mask_rle=encode_rle(mask),
                 area_px=int(mask.sum()),
@@ -93,9 +112,11 @@ def person_masks(picture: Picture, count: int) -> list[NDArray[np.bool_]]:
     if not count:
         return []
     k = picture.samples
-    samples = [picture.owner[i::k, j::k] for i in range(k) for j in range(k)]
-    seen = [np.add.reduce([sample == number for sample in samples], dtype=np.uint8) for number in range(count)]
-    most = np.argmax(seen, axis=0)
+    seen = []
+    for number in range(count):
+        mine = (picture.owner == number).view(np.uint8)
+        seen.append(np.add.reduce([mine[i::k, j::k] for i in range(k) for j in range(k)], dtype=np.uint8))
+    most = np.argmax(seen, axis=0) if count > 1 else 0
     return [(most == number) & (2 * seen[number] >= k * k) for number in range(count)]
 
 
@@ -107,7 +128,8 @@ def visible_shares(
         return [1.0]
     shares = []
     for person, mask in zip(people, masks, strict=True):
-        alone = rasterize(camera, [(piece.vertices_m, piece.faces) for piece in person.pieces]).hit
+        meshes = [(piece.vertices_m, piece.faces) for piece in person.pieces]
+        alone = rasterize(camera, meshes, with_bary=False).hit
         shares.append(min(1.0, float(mask.sum()) / max(int(alone.sum()), 1)))
     return shares
 
@@ -122,15 +144,20 @@ def _box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
 # ---- keypoints -----------------------------------------------------------------------------------------------------
 
 
-def world_points(person: Person, names: Sequence[str]) -> Array:
+def world_points(person: Person, names: tuple[str, ...]) -> Array:
     """(K, 3) world positions of SMPL joints or landmarks of the skin, by name."""
-    joints = figure().body.joint_names
-    return np.stack(
-        [person.joints_m[joints.index(name)] if name in joints else person.landmarks_m[name] for name in names]
-    )
+    return np.concatenate([person.joints_m, person.landmarks_m])[_places(names)]
 
 
-def _rest_points(names: Sequence[str]) -> Array:
+@cache
+def _places(names: tuple[str, ...]) -> NDArray[np.int64]:
+    """(K,) where named points stand among a person's joints and landmarks."""
+    known = (*figure().body.joint_names, *LANDMARKS)
+    return np.array([known.index(name) for name in names])
+
+
+@cache
+def _rest_points(names: tuple[str, ...]) -> Array:
     body = figure().body
     marks = body.landmarks(body.vertices_rest)
     rows = [
@@ -140,43 +167,47 @@ def _rest_points(names: Sequence[str]) -> Array:
     return np.stack(rows)
 
 
+@cache
+def _tolerances(names: tuple[str, ...]) -> Array:
+    """(2, K) of `_TOLERANCE_M`."""
+    return np.array([_TOLERANCE_M[name.removeprefix("left_").removeprefix("right_")] for name in names]).T
+
+
 def _keypoints(
-    camera: Camera, picture: Picture, pieces: Sequence[Piece], person: Person, names: Sequence[str]
+    camera: Camera, picture: Picture, pieces: Sequence[Piece], person: Person, names: tuple[str, ...]
 ) -> Array:
     """(K, 3). A point is visible if, right there, the nearest surface is this person's, lies close in front of it, and
     is the part of the body around it: a hip behind the own forearm is hidden."""
     pixels, depth = camera.project(world_points(person, names))
     inside = (pixels >= 0).all(1) & (pixels < (camera.width, camera.height)).all(1) & (depth > 0)
     result = np.concatenate([pixels, inside[:, None].astype(np.float64)], axis=1)
-    rest = _rest_points(names)
-    k = picture.samples
-    for index in np.flatnonzero(inside).tolist():
-        below_m, around_m = _tolerance(names[index])
-        column, row = np.floor(pixels[index] * k).astype(int).tolist()
-        rows, columns = slice(max(row - 1, 0), row + 2), slice(max(column - 1, 0), column + 2)
-        mine = picture.owner[rows, columns] == person.number
-        near = depth[index] - picture.buffer.depth_m[rows, columns] < below_m
-        for dy, dx in np.argwhere(mine & near).tolist():
-            spot = rows.start + dy, columns.start + dx
-            piece = pieces[int(picture.piece_id[spot])]
-            # Skirts and hair lie on what they cover: annotators mark a hip under a skirt as visible.
-            if not piece.is_skin or np.linalg.norm(_rest_at(picture, pieces, spot) - rest[index]) < around_m:
-                result[index, 2] = 2
-                break
     result[~inside, :2] = 0
+    below_m, around_m = _tolerances(names)
+    # Nine samples around each point that lies inside.
+    height, width = picture.owner.shape
+    column, row = np.floor(pixels[inside] * picture.samples).astype(np.int64).T[:, :, None]
+    rows, columns = row + np.repeat((-1, 0, 1), 3), column + np.tile((-1, 0, 1), 3)
+    real = (rows >= 0) & (columns >= 0) & (rows < height) & (columns < width)
+    point = np.broadcast_to(np.flatnonzero(inside)[:, None], real.shape)[real]
+    spots = rows[real], columns[real]
+    near = depth[point] - picture.buffer.depth_m[spots] < below_m[point]
+    shows = near & (picture.owner[spots] == person.number)
+    point, spots = point[shows], (spots[0][shows], spots[1][shows])
+    # Skirts and hair lie on what they cover: annotators mark a hip under a skirt as visible.
+    seen = ~np.array([piece.is_skin for piece in pieces])[picture.piece_id[spots]]
+    away = np.linalg.norm(_rest_at(picture, pieces, spots) - _rest_points(names)[point], axis=1)
+    result[point[seen | (away < around_m[point])], 2] = 2
     return result
 
 
-def _tolerance(name: str) -> tuple[float, float]:
-    return _TOLERANCE_M[name.removeprefix("left_").removeprefix("right_")]
-
-
-def _rest_at(picture: Picture, pieces: Sequence[Piece], spot: tuple[int, int]) -> Array:
-    """(3,) where on the body at rest the sample's point lies."""
-    number = int(picture.piece_id[spot])
-    piece = pieces[number]
-    face = piece.faces[picture.buffer.face_id[spot] - picture.buffer.face_start[number]]
-    return picture.buffer.bary[spot] @ piece.rest[face]
+def _rest_at(picture: Picture, pieces: Sequence[Piece], spots: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Array:
+    """(N, 3) where on the body at rest the samples' points lie."""
+    owner, face = picture.piece_id[spots], picture.buffer.face_id[spots]
+    corners = np.empty((len(face), 3, 3))
+    for number in np.unique(owner).tolist():
+        here = owner == number
+        corners[here] = pieces[number].rest[pieces[number].faces[face[here] - picture.buffer.face_start[number]]]
+    return (picture.buffer.bary[spots][:, :, None] * corners).sum(1)
 
 
 # ---- words ---------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from data.synth import shading
 from data.synth.clothes import Outfit
 from data.synth.picture import Piece
+from llmpose.body.landmarks import LANDMARK_VERTICES
 from llmpose.body.model import BodyModel, load_body_model
 from llmpose.body.raster import Engine, choose_engine, vertex_normals
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Faces = NDArray[np.int32]
+
+LANDMARKS: tuple[str, ...] = (*LANDMARK_VERTICES, "head_top")
 
 _PELVIS, _LEFT_HIP, _RIGHT_HIP, _LEFT_KNEE, _RIGHT_KNEE, _CHEST, _NECK, _HEAD = 0, 1, 2, 4, 5, 9, 12, 15
 
@@ -46,8 +49,8 @@ class Person:
     outfit: Outfit
     joints_m: Array
     """(24, 3) in the world."""
-    landmarks_m: dict[str, Array]
-    """Points of the skin: nose, eyes, ears, toes, heels, finger tips, the top of the head."""
+    landmarks_m: Array
+    """(len(LANDMARKS), 3) points of the skin: nose, eyes, ears, toes, heels, finger tips, the top of the head."""
     pieces: tuple[Piece, ...]
     """The body first."""
 
@@ -57,7 +60,7 @@ class Person:
             self,
             trans_m=self.trans_m + offset,
             joints_m=self.joints_m + offset,
-            landmarks_m={name: point + offset for name, point in self.landmarks_m.items()},
+            landmarks_m=self.landmarks_m + offset,
             pieces=tuple(replace(piece, vertices_m=piece.vertices_m + offset) for piece in self.pieces),
         )
 
@@ -108,9 +111,8 @@ def make_people(
         rest_joints = shape.body.rest_joints(beta)
         hands = torch.eye(3).expand(len(pose), 2, 3, 3)
         turns, _ = shape.body.chain(torch.cat([pose, hands], 1), rest_joints)
-        landmarks = {name: value.double().numpy() for name, value in shape.body.landmarks(output.vertices_m).items()}
-        landmarks["head_top"] = output.vertices_m[:, int(shape.rest[:, 1].argmax())].double().numpy()
-    vertices, joints = output.vertices_m.double().numpy(), output.joints_m.double().numpy()
+    vertices, joints = output.vertices_m.double().contiguous().numpy(), output.joints_m.double().numpy()
+    landmarks = vertices[:, [*LANDMARK_VERTICES.values(), int(shape.rest[:, 1].argmax())]]
     rests, turns_m = rest_joints.double().numpy(), turns.double().numpy()
     people = []
     for n, outfit in enumerate(outfits):
@@ -130,7 +132,7 @@ def make_people(
             pelvis_rest_m=rests[n, 0],
             outfit=outfit,
             joints_m=joints[n],
-            landmarks_m={name: points[n] for name, points in landmarks.items()},
+            landmarks_m=landmarks[n],
             pieces=tuple(pieces),
         )
         people.append(person.moved([-joints[n, 0, 0], -joints[n, 0, 1], -thick[:, 2].min()]))
@@ -290,6 +292,7 @@ def _ball(centre: tuple[float, float, float], radii: tuple[float, float, float],
     return _Extra(unit * np.array(radii) + np.array(centre), faces, weights, material)
 
 
+@cache
 def _grid_faces(rows: int, columns: int, *, closed: bool) -> Faces:
     """Two triangles per cell of a grid whose rows run down and whose columns run to the right as seen from outside."""
     quads = []

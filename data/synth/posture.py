@@ -5,7 +5,7 @@ world z.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 
 import numpy as np
@@ -101,6 +101,8 @@ class Probe:
     part_of: NDArray[np.int64]
     part_names: tuple[str, ...]
 
+    _parts: dict[tuple[str, ...], NDArray[np.bool_]] = field(default_factory=dict)
+
     @cached_property
     def skin_tables(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Of the points: weights (P, 24), rest positions (P, 3), shape directions (10, P, 3)."""
@@ -108,8 +110,10 @@ class Probe:
         return self.body.weights[ids], self.body.vertices_rest[ids], self.body.shape_directions[:, ids]
 
     def part(self, *names: str) -> NDArray[np.bool_]:
-        """(points,) those of the named parts."""
-        return np.isin(self.part_of, [self.part_names.index(name) for name in names])
+        """(points,) those of the named parts. Asked for some hundred times a shard, always for the same few."""
+        if names not in self._parts:
+            self._parts[names] = np.isin(self.part_of, [self.part_names.index(name) for name in names])
+        return self._parts[names]
 
 
 @cache

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from data.synth import shading
 from data.synth.clothes import draw_outfit
-from data.synth.labels import PersonLabel, label_people, person_masks, visible_shares
+from data.synth.labels import PersonLabel, label_people, see_people
 from data.synth.people import Person, figure, make_people
-from data.synth.picture import Picture, Piece, paint
+from data.synth.picture import Piece, extent, paint
 from data.synth.poses import PoseBatch
 from data.synth.surroundings import (
     chair,
@@ -77,7 +77,11 @@ def make_scene(
         placed = [person.numbered(number) for number, person in enumerate(placed)]
         pieces: list[Piece] = [piece for person in placed for piece in person.pieces] + seats + things
         picture = paint(camera, pieces, surroundings, engine=engine)
-        shares = _visible(camera, picture, pieces, placed)
+        sight = see_people(camera, picture, pieces, placed)
+        shares = [
+            share if mask.sum() >= _MIN_VISIBLE_PX else 0.0  # who is but a few pixels is not seen
+            for mask, share in zip(sight.masks, sight.shares, strict=True)
+        ]
         if things and min(shares) < _MIN_SHARE_BEHIND_THINGS:
             things = []
         elif len(placed) > 1 and min(shares) < _MIN_VISIBLE_SHARE:
@@ -85,15 +89,8 @@ def make_scene(
         else:
             break
     image = np.clip(picture.rgb + noise, 0, 1)
-    labels = label_people(camera, picture, pieces, placed)
+    labels = label_people(camera, picture, pieces, placed, sight)
     return Scene((image * 255 + 0.5).astype(np.uint8), camera, labels, place)
-
-
-def _visible(camera: Camera, picture: Picture, pieces: Sequence[Piece], people: Sequence[Person]) -> list[float]:
-    """Share of each person that is seen; 0 for somebody who is but a few pixels."""
-    masks = person_masks(picture, len(people))
-    shares = visible_shares(camera, people, pieces, masks)
-    return [share if mask.sum() >= _MIN_VISIBLE_PX else 0.0 for mask, share in zip(masks, shares, strict=True)]
 
 
 # ---- who stands where ----------------------------------------------------------------------------------------------
@@ -132,8 +129,7 @@ def _seats(people: Sequence[Person], rng: np.random.Generator) -> list[Piece]:
 def _things(people: Sequence[Person], rng: np.random.Generator) -> list[Piece]:
     """Something behind, seldom something in front."""
     things = []
-    low = np.min([person.vertices_m.min(0) for person in people], axis=0)
-    high = np.max([person.vertices_m.max(0) for person in people], axis=0)
+    low, high = extent([person.vertices_m for person in people])
     if rng.random() < 0.30:
         blocks = [crate, table, shelf][int(rng.integers(3))](rng)
         x = rng.choice([low[0] - 0.5, high[0] + 0.5]) + rng.uniform(-0.4, 0.4)
@@ -182,7 +178,8 @@ def _frame(people: Sequence[Person], rng: np.random.Generator, *, width: int, he
     offset = rng.uniform(-0.5, 0.5, 2) * (1 - share) * 0.8
     close_up = rng.uniform(1.15, 1.55) if len(people) == 1 and rng.random() < 0.08 else 1.0
     direction = np.array([np.sin(azimuth) * np.cos(elevation), -np.cos(azimuth) * np.cos(elevation), np.sin(elevation)])
-    target = (points.min(0) + points.max(0)) / 2
+    low, high = extent([points])
+    target = (low + high) / 2
     distance = 4.0
 
     def camera() -> Camera:
@@ -197,7 +194,7 @@ def _frame(people: Sequence[Person], rng: np.random.Generator, *, width: int, he
         if depth.min() < 0.3:
             distance *= 1.5
             continue
-        low, high = pixels.min(0), pixels.max(0)
+        low, high = extent([pixels])
         distance *= float(((high - low) / size).max() / share)
         # Move the target so that the people's middle comes to the drawn place.
         off = ((low + high) / 2 - size * (0.5 + offset)) / view.focal_px * float(np.median(depth))

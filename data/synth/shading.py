@@ -256,12 +256,12 @@ def _lit(lamp: Array, shadow_map: Array, x: Any, y: Any, z: Any, bias_m: float) 
     inside = (u > 2.0) & (v > 2.0) & (u < size - 3.0) & (v < size - 3.0)
     column = whole(np.minimum(np.maximum(u - 1.5, 0.0), size - 4.0))
     row = whole(np.minimum(np.maximum(v - 1.5, 0.0), size - 4.0))
-    total = 0.0 * x
+    reached = whole(0.0 * x)  # counted in whole numbers: one sum of floats has to wait for the one before
     if anywhere(inside):
         for dy in range(4):
             for dx in range(4):
-                total = total + select(shadow_map[row + dy, column + dx] > cz - bias_m, 0.0625, 0.0)
-    return select(inside, total, 1.0)
+                reached = reached + select(shadow_map[row + dy, column + dx] > cz - bias_m, 1, 0)
+    return select(inside, reached * 0.0625, 1.0)
 
 
 @both_ways
@@ -486,6 +486,9 @@ def shade_loop(
                     green += g
                     blue += b
             share = 1.0 / (samples * samples)
-            image[y, x, 0] = film(s, red * share)
-            image[y, x, 1] = film(s, green * share)
-            image[y, x, 2] = film(s, blue * share)
+            image[y, x, 0] = red * share
+            image[y, x, 1] = green * share
+            image[y, x, 2] = blue * share
+    values = image.reshape(-1)
+    for k in range(values.shape[0]):  # a loop of its own: roots and divisions of several values at once
+        values[k] = film(s, values[k])

@@ -93,6 +93,15 @@ def make_shard(out: Path, shard: Shard, recipe: WorldRecipe, seed: int) -> None:
     write_file(note_path(out, shard), json.dumps(note, separators=(",", ":")).encode())
 
 
+def compile_loops() -> None:
+    """Paint a stamp of somebody, so that the loops of the pictures are compiled and kept on disk."""
+    from data.synth.poses import draw_poses
+    from data.synth.scene import draw_people, make_scene
+
+    rng = np.random.default_rng(0)
+    make_scene(draw_people(draw_poses(1, rng), rng), rng, width=32, height=32)
+
+
 def note_path(out: Path, shard: Shard) -> Path:
     return out / NOTES / f"{shard.name}.json"
 

@@ -19,7 +19,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,7 +28,7 @@ from typing import Any
 from data.synth.formats_coco import coco_file
 from data.synth.formats_hmr import hmr_bytes
 from data.synth.presets import SPLITS, WorldRecipe, world_recipe
-from data.synth.shards import NOTES, Shard, make_shard, plan, read_note, write_file, write_in
+from data.synth.shards import NOTES, Shard, compile_loops, make_shard, plan, read_note, write_file, write_in
 from llmpose import __version__
 from llmpose.errors import UserError
 
@@ -100,13 +100,22 @@ def _make(out: Path, shards: list[Shard], recipe: WorldRecipe, seed: int, worker
     with _single_threaded_children():
         pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_settle_in)
         try:
-            futures = {pool.submit(make_shard, out, shard, recipe, seed): shard for shard in shards}
-            pending = set(futures)
+            # One process compiles what paints; the others make motions meanwhile. Pictures begin when the compiled code
+            # lies on disk, else each process would compile the same for itself.
+            pictures = [shard for shard in shards if shard.kind == "images"]
+            compiling = pool.submit(compile_loops) if pictures else None
+            futures = {pool.submit(make_shard, out, s, recipe, seed): s for s in shards if s.kind != "images"}
+            pending: set[Future[None]] = {*futures, *([compiling] if compiling else [])}
             while pending:
                 finished, pending = wait(pending, return_when=FIRST_COMPLETED)
                 for future in finished:
                     future.result()
-                    yield futures[future]
+                    if future is compiling:
+                        painting = {pool.submit(make_shard, out, shard, recipe, seed): shard for shard in pictures}
+                        futures |= painting
+                        pending |= painting.keys()
+                    else:
+                        yield futures[future]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

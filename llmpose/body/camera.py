@@ -64,9 +64,9 @@ class Camera:
         forward = forward / distance
         # Straight up or down there is no horizon: keep +y (away from the viewer) at the top of the image.
         up = np.array([0.0, 0.0, 1.0]) if abs(forward[2]) < 0.999 else np.array([0.0, 1.0, 0.0])
-        right = np.cross(forward, up)
+        right = _cross(forward, up)
         right /= np.linalg.norm(right)
-        down = np.cross(forward, right)
+        down = _cross(forward, right)
         roll = np.radians(roll_deg)
         right, down = np.cos(roll) * right + np.sin(roll) * down, np.cos(roll) * down - np.sin(roll) * right
         rotation = np.stack([right, down, forward])
@@ -87,7 +87,10 @@ class Camera:
         points = self.to_camera(points_m)
         depth = points[..., 2]
         safe = np.where(np.abs(depth) < 1e-9, 1e-9, depth)
-        return points[..., :2] / safe[..., None] * self.focal_px + np.asarray(self.centre_px), depth
+        pixels = np.empty((*depth.shape, 2))
+        for axis in (0, 1):  # column by column: numpy is slow where the last axis has two entries
+            pixels[..., axis] = points[..., axis] / safe * self.focal_px + self.centre_px[axis]
+        return pixels, depth
 
     def scaled(self, factor: float) -> "Camera":
         """The same view in an image `factor` times as large."""
@@ -99,7 +102,10 @@ class Camera:
         """(height, width, 3) world directions through the pixel centres, one metre deep (not unit length)."""
         x = (np.arange(self.width) + 0.5 - self.centre_px[0]) / self.focal_px
         y = (np.arange(self.height) + 0.5 - self.centre_px[1]) / self.focal_px
-        return x[None, :, None] * self.R[0] + y[:, None, None] * self.R[1] + self.R[2]
+        rays = np.empty((self.height, self.width, 3))
+        for axis in range(3):
+            rays[..., axis] = x * self.R[0, axis] + (y * self.R[1, axis])[:, None] + self.R[2, axis]
+        return rays
 
     def to_dict(self) -> dict[str, Any]:
         """What annotation files keep."""
@@ -111,3 +117,8 @@ class Camera:
             "R": self.R.tolist(),
             "t": self.t.tolist(),
         }
+
+
+def _cross(a: Array, b: Array) -> Array:
+    """Of two vectors (3,): np.cross spends most of its time on axes that these do not have."""
+    return np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])

@@ -69,7 +69,7 @@ def fill_triangles(
     """Draw faces (F, 3) over corners `pixels` (V, 2) and `depth_m` (V,) into the three buffers, in place.
 
     Faces whose corners run clockwise as seen (their backs) are left out. Of two faces at exactly the same depth the one
-    with the smaller number stays.
+    with the smaller number stays. An empty `bary` (0, 0, 3) is left alone.
 
         face_id (H, W)   -1 = nothing         nearest_m (H, W)   inf = nothing        bary (H, W, 3)
     """
@@ -99,6 +99,7 @@ def _fill_loop(
     bary: Array,
 ) -> None:
     height, width = face_id.shape
+    keeps_bary = bary.shape[0] > 0
     for f in range(faces.shape[0]):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
         za, zb, zc = depth_m[a], depth_m[b], depth_m[c]
@@ -117,19 +118,23 @@ def _fill_loop(
             py = y + 0.5
             for x in range(x0, x1 + 1):
                 px = x + 0.5
-                wb = ((px - ax) * (cy - ay) - (py - ay) * (cx - ax)) / area
-                wc = ((bx - ax) * (py - ay) - (by - ay) * (px - ax)) / area
+                across_b = (px - ax) * (cy - ay) - (py - ay) * (cx - ax)
+                across_c = (bx - ax) * (py - ay) - (by - ay) * (px - ax)
+                if across_b > 0 or across_c > 0:  # the area is negative: outside, known before the slow divisions
+                    continue
+                wb, wc = across_b / area, across_c / area
                 wa = 1.0 - wb - wc
-                if wa < 0 or wb < 0 or wc < 0:
+                if wa < 0:
                     continue
                 # 1 / depth is linear on the screen, so the true depth and barycentrics come from it.
                 depth = 1.0 / (wa / za + wb / zb + wc / zc)
                 if depth < nearest_m[y, x]:
                     nearest_m[y, x] = depth
                     face_id[y, x] = first_face + f
-                    bary[y, x, 0] = wa / za * depth
-                    bary[y, x, 1] = wb / zb * depth
-                    bary[y, x, 2] = wc / zc * depth
+                    if keeps_bary:
+                        bary[y, x, 0] = wa / za * depth
+                        bary[y, x, 1] = wb / zb * depth
+                        bary[y, x, 2] = wc / zc * depth
 
 
 def _normals_loop(vertices: Array, faces: Faces) -> Array:
@@ -221,6 +226,8 @@ def _keep_nearest(
     at = y[kept], x[kept]
     nearest_m[at] = depth[kept]
     face_id[at] = first_face + face[kept]
+    if not len(bary):
+        return
     for corner, (weight, z) in enumerate(((wa, za), (wb, zb), (wc, zc))):
         bary[(*at, corner)] = weight[kept] / z[kept] * depth[kept]
 

@@ -60,21 +60,21 @@ class Muon(torch.optim.AdamW):
         return loss
 
     def _move(self, group: dict[str, Any]) -> None:
-        alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
+        alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for matrix in group["params"]:
             if matrix.grad is not None:
-                alike[matrix.flatten(1).shape].append(matrix)
-        for shape, matrices in alike.items():
+                alike[matrix.flatten(1).shape].append((matrix, matrix.grad))
+        for shape, pairs in alike.items():
             pushes: list[Tensor] = []
-            for matrix in matrices:
+            for matrix, gradient in pairs:
                 state = self.state[matrix]
                 if not state:  # `step` because AdamW looks for it when its state is loaded
                     state.update(step=torch.zeros(()), momentum=torch.zeros_like(matrix))
                 momentum: Tensor = state["momentum"]
                 state["step"] += 1
-                momentum.lerp_(matrix.grad, 1 - MOMENTUM)
-                pushes.append(matrix.grad.lerp(momentum, MOMENTUM).flatten(1))
+                momentum.lerp_(gradient, 1 - MOMENTUM)
+                pushes.append(gradient.lerp(momentum, MOMENTUM).flatten(1))
             size = STEP_SIZE * max(shape) ** 0.5
-            for matrix, push in zip(matrices, orthogonal(torch.stack(pushes)), strict=True):
+            for (matrix, _), push in zip(pairs, orthogonal(torch.stack(pushes)), strict=True):
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
                 matrix.add_(push.view_as(matrix), alpha=-group["lr"] * size)

@@ -94,12 +94,11 @@ def _attention(
     device_type, cached, training = layout.device.type, cache is not None, torch.is_grad_enabled()
     flash = training and not cached and model_can_flash(language, device_type, dtype)
     flash = flash and layout.is_causal()  # asked last: the host has to wait for the answer
-    name = choose_attention(
-        config.attn, device_type, training, cached=cached, has_sdpa=bool(language._supports_sdpa), can_flash=flash
-    )
+    has_sdpa = bool(language._supports_sdpa)  # pyright: ignore[reportPrivateUsage]
+    name = choose_attention(config.attn, device_type, training, cached=cached, has_sdpa=has_sdpa, can_flash=flash)
     told: dict[str, Any] = {}
     if name == "segments":
-        fits = language._supports_attention_backend and not sliding
+        fits = language._supports_attention_backend and not sliding  # pyright: ignore[reportPrivateUsage]
         segments = segments_of(layout) if fits else None
         name, told = ("sdpa", {}) if segments is None else ("segments", {"segments": segments})
     elif name == "flash_attention_2" and (cache is None or cache.get_seq_length() == 0):

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-BODIES = re.compile(r"(^|\.)(layers\.\d+|stem\.[1-9]\d*)\.")
-"""Where models keep repeated layers. A stem's first convolution sees pixels and is left out, as embeddings are."""
+BODIES = re.compile(r"(^|\.)((layers?|blocks|h)\.\d+|stem\.[1-9]\d*)\.")
+"""Where models of transformers, and ours, keep repeated layers. A stem's first convolution sees pixels and is left out,
+as embeddings are."""
 MOMENTUM = 0.95
 ROUNDS = 5
 QUINTIC = (3.4445, -4.7750, 2.0315)

@@ -38,7 +38,10 @@ def _model() -> nn.Module:
 def test_repeated_layers_are_known_by_name() -> None:
     matrix, kernel, bias = (nn.Parameter(torch.zeros(shape)) for shape in ((3, 3), (3, 3, 2, 2), (3,)))
     assert is_muons("model.language_model.layers.11.mlp.up_proj.weight", matrix)
+    assert is_muons("transformer.h.0.attn.c_attn.weight", matrix), "GPT-2's name for them"
+    assert is_muons("encoder.layer.3.attention.query.weight", matrix), "DINOv2's"
     assert is_muons("vit.backbone.stem.3.0.weight", kernel)
+    assert not is_muons("vit.rotations.rot6d.0.weight", matrix), "a head is no repeated layer"
     assert not is_muons("vit.backbone.stem.0.0.weight", kernel), "sees pixels"
     assert not is_muons("model.embed_tokens.weight", matrix)
     assert not is_muons("layers.0.norm.bias", bias)

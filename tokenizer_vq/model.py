@@ -101,9 +101,8 @@ class PoseTokenizer(PreTrainedModel):
         with torch.autocast(codes.device.type, enabled=False):
             return self._rotations(self.quantizer.values(codes))
 
-    @torch.no_grad()
     def decode_vectors(self, values: Tensor) -> Tensor:
-        """(B, num_pose_tokens, C) as `code_vectors` has them, or anything between those -> (B, 22, 3, 3)."""
+        """(B, num_pose_tokens, C) as `code_vectors` has them, or anything between -> (B, 22, 3, 3). Differentiable."""
         with torch.autocast(values.device.type, enabled=False):
             return self._rotations(values)
 

@@ -6,6 +6,7 @@ A stage is a plan (train/stages.py) and a mixture of tasks over prepared record 
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -22,11 +23,13 @@ from data.mixture import STAGE_WEIGHTS, Mixture, Part
 from data.pair_set import PairSet
 from data.record_set import RecordSet
 from data.tasks import task_named
+from llmpose.body.model import load_body_model
 from llmpose.errors import UserError
 from llmpose.model.batch import Batch, Example
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from train.job import Job
 from train.language_model import LanguageModel, Lora, Started, adapt, components, save, start
+from train.pose_error import PoseError
 from train.recipe import Data, Recipe, Source, at_least
 from train.stages import plan as plan_of
 
@@ -59,11 +62,14 @@ class LanguageRecipe(Recipe):
     """Length of an epoch; null: as many as show the most-used records about once."""
     keep_features: str | None = None
     """Folder for what frozen vision encoders make of every image, so that they look once; null: look every time."""
+    pose_error: float = 0.0
+    """Weight of an answered pose's error in metres beside the cross-entropy of its tokens (train/pose_error.py)."""
     eval_examples: int = 256
     """Held-out examples whose loss is measured."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        at_least("pose_error", self.pose_error, 0)
         at_least("eval_examples", self.eval_examples, 1)
 
 
@@ -86,6 +92,9 @@ def build(recipe: Recipe) -> Job:
         seed=recipe.seed,
     )
     started = adapt(started, plan, recipe.lora, Path(recipe.run_dir))
+    if recipe.pose_error:
+        codec = deepcopy(started.processor.pose_tokenizer)
+        started.bare.pose_error = PoseError(codec, load_body_model(), recipe.pose_error)
     _check_eyes(started, mixture)
     train_data = Examples(mixture, started.processor)
     test_data = Examples(held_out, started.processor) if held_out is not None else None

@@ -20,7 +20,7 @@ is padding is never seen, wherever it stands in the cache. A cached prefix is sh
 Shape letters: B rows, T tokens, N images, P cells of an image, C vision width, D hidden width, V vocabulary, K tasks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal, Self, cast
@@ -50,6 +50,9 @@ from llmpose.model.loading import load_or_say
 from llmpose.model.loss import LossSums, choose_loss, cross_entropy_sums, is_sharded, liger_version
 from llmpose.model.prompts import KeypointHead, KeypointPrompts, keypoint_l1
 from llmpose.model.vision import Projector, Vision
+
+PoseErrorOf = Callable[[Tensor, Tensor], Tensor]
+"""Logits (N, T, K) of N poses of T tokens among K codes, and the true codes (N, T), to what each pose costs, (N,)."""
 
 ZERO3_CHUNKS = 8
 """Under ZeRO-3 every call of the head gathers it from all ranks, so all ranks must chunk the loss alike."""
@@ -105,6 +108,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
         if self.config.keypoint_prompts is not None:
             self._make_prompts()
         self.point_head = KeypointHead(width) if self.config.keypoint_positions == "regression" else None
+        self.pose_error: PoseErrorOf | None = None
         self._tied_weights_keys = {}  # empty, not None: PEFT then looks for those of `language`
         self.post_init()
 
@@ -330,6 +334,8 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             loss = sums.loss
             if self.point_head is not None:
                 loss = loss + self._point_loss(hidden, token_ids, points, out.ratios)
+            if self.pose_error is not None:
+                loss = loss + self._pose_loss(hidden, labels, self.pose_error, out.ratios)
             out.loss = loss / (num_items_in_batch if num_items_in_batch is not None else out.sums.count)
         if return_logits if return_logits is not None else labels is None:
             out.logits = self.logits(hidden)
@@ -375,6 +381,18 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
         error = keypoint_l1(self.point_head(said), points[:, :2])
         ratios["keypoint_l1"] = (error.detach().sum(), error.new_tensor(float(len(error))))
         return self.config.keypoint_loss_weight * (points[:, 2] * error).sum()
+
+    def _pose_loss(
+        self, hidden: Tensor, labels: Tensor, pose_error: PoseErrorOf, ratios: dict[str, tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        """What every answered pose costs as a whole, once for each of its tokens; divided by all labels, as above."""
+        first, tokens = self.config.first_pose_id, self.config.num_pose_tokens
+        assert first is not None
+        said = (labels >= first) & (labels < first + self.config.codebook_size)
+        logits = self.logits(hidden[said])[:, first : first + self.config.codebook_size]
+        cost = pose_error(logits.view(-1, tokens, logits.shape[-1]), (labels[said] - first).view(-1, tokens))
+        ratios["pose_error"] = (cost.detach().sum(), cost.new_tensor(float(len(cost))))
+        return tokens * cost.sum()
 
 
 AutoConfig.register(LlmPoseConfig.model_type, LlmPoseConfig)

@@ -10,15 +10,18 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal, Protocol, cast
 
 import torch
 from PIL import Image
 
+from data.branches import digest
 from data.features import ticket
 from data.mixture import Mixture, Pick
 from data.record import Record
+from data.sightings import Sightings, sighting
 from data.tasks.base import Codes, Item
 from llmpose.errors import UserError
 from llmpose.model.batch import Example
@@ -26,6 +29,8 @@ from llmpose.talk.processing import LlmPoseProcessor
 
 AHEAD = 64
 """Images that are cut before they are asked for."""
+SPOT_CHECKS = 16
+"""Pictures that are cut again although their sighting is known, to see that they still look alike."""
 
 
 class Draw(Protocol):
@@ -34,6 +39,16 @@ class Draw(Protocol):
     epoch: int
 
     def __iter__(self) -> Iterator[int]: ...
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """A picture that has to be looked at."""
+
+    key: tuple[str, str]
+    picture: Callable[[Record], Any]
+    record: Record
+    name: bytes
 
 
 class Examples:
@@ -45,6 +60,8 @@ class Examples:
         self._items: dict[tuple[int, int], Item] | None = {} if keep else None
         self._codes: dict[tuple[int, int], Codes] = {}
         self._tickets: dict[tuple[str, str], Image.Image] = {}
+        self.sightings: Sightings = {}
+        """What is known of the pictures: given before `images()`, which adds what it looks at."""
 
     def __len__(self) -> int:
         return len(self.mixture)
@@ -99,34 +116,50 @@ class Examples:
     # --- images -------------------------------------------------------------------------------------------------------
 
     def images(self) -> Iterator[Any]:
-        """Every image that the mixture shows, as its tasks show it. Afterwards tickets stand for them.
+        """Every image that the mixture shows, as its tasks show it, but for those known by their sighting. Afterwards
+        tickets stand for them all.
 
         Threads read and cut the next ones while the caller looks at this one.
         """
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            coming: deque[tuple[tuple[str, str], Future[tuple[Any, Image.Image]]]] = deque()
-            for key, picture, record in self._unseen():
-                coming.append((key, pool.submit(_cut, picture, record)))
+            coming: deque[tuple[_Sight, Future[Any]]] = deque()
+            for sight in self._unseen():
+                coming.append((sight, pool.submit(sight.picture, sight.record)))
                 if len(coming) > AHEAD:
-                    yield self._ticketed(*coming.popleft())
+                    yield self._looked_at(*coming.popleft())
             while coming:
-                yield self._ticketed(*coming.popleft())
+                yield self._looked_at(*coming.popleft())
 
-    def _unseen(self) -> Iterator[tuple[tuple[str, str], Callable[[Record], Any], Record]]:
-        met = set(self._tickets)
+    def _unseen(self) -> Iterator["_Sight"]:
+        met, checks = set(self._tickets), 0
         for number, part in enumerate(self.mixture.parts):
             if not any(slot.startswith("image") for slot in part.task.shows):
                 continue
+            picture = part.task.picture
             for index in range(len(part.records)):
                 item = self.item(Pick(number, index, 0))
                 for record in (item,) if isinstance(item, Record) else item[1:]:
-                    key = (part.task.picture.__name__, record.id)
-                    if key not in met:
-                        met.add(key)
-                        yield key, part.task.picture, record
+                    key = (picture.__name__, record.id)
+                    if key in met:
+                        continue
+                    met.add(key)
+                    sight = _Sight(key, picture, record, sighting(picture, record))
+                    known = self.sightings.get(sight.name)
+                    if known is None or checks < SPOT_CHECKS:
+                        checks += known is not None
+                        yield sight
+                    else:
+                        self._tickets[key] = ticket(known)
 
-    def _ticketed(self, key: tuple[str, str], cut: "Future[tuple[Any, Image.Image]]") -> Any:
-        image, self._tickets[key] = cut.result()
+    def _looked_at(self, sight: "_Sight", cut: "Future[Any]") -> Any:
+        image = cut.result()
+        seen = digest(image)
+        if self.sightings.setdefault(sight.name, seen) != seen:
+            raise UserError(
+                f"record {sight.record.id}: its picture looks otherwise than when features were made of it; remove the "
+                "folder of features to have them made anew"
+            )
+        self._tickets[sight.key] = ticket(seen)
         return image
 
     def _picture(self, task: str, picture: Callable[[Record], Any]) -> Callable[[Record], Any]:
@@ -139,11 +172,6 @@ class Examples:
                 ) from None
 
         return stand_in
-
-
-def _cut(picture: Callable[[Record], Any], record: Record) -> tuple[Any, Image.Image]:
-    image = picture(record)
-    return image, ticket(image)
 
 
 def texts_of(mixture: Mixture, most: int) -> Iterator[str]:

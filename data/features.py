@@ -2,6 +2,7 @@
 
     features.npy     (N, P, C) float16, mapped
     pictures.npy     (N, 16) uint8, digests of the images, in order
+    sightings.npy    which record shows which of them (data/sightings.py)
     about.json       of which encoders; written last, so a folder without it is not one
 
 Images are known by their pixels (data/branches.py), so a crop is a picture of its own, and the same picture in two
@@ -58,9 +59,9 @@ class Features:
         return torch.from_numpy(np.stack([self.features[row] for row in rows]))
 
 
-def ticket(image: Any) -> Image.Image:
-    """A picture that stands for `image`: its digest, written as 6 × 1 pixels."""
-    return Image.frombytes("RGB", _TICKET, digest(image) + _MARK)
+def ticket(picture: bytes) -> Image.Image:
+    """A picture that stands for the one of this digest, which is written as 6 × 1 pixels."""
+    return Image.frombytes("RGB", _TICKET, picture + _MARK)
 
 
 def _read_ticket(image: Any) -> bytes | None:

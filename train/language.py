@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from data.collate import Collator
 from data.examples import Examples, texts_of
-from data.features import Features, make_features, weights_of
+from data.features import ABOUT, Features, make_features, weights_of
 from data.mixture import STAGE_WEIGHTS, Mixture, Part
 from data.pair_set import PairSet
 from data.record_set import RecordSet
+from data.sightings import Sightings, read_sightings, write_sightings
 from data.tasks import task_named
 from llmpose.body.model import load_body_model
 from llmpose.errors import UserError
@@ -239,13 +240,27 @@ def _features(
 
     folder, encoders = Path(recipe.keep_features), weights_of(model.vision)
     with state.main_process_first():
+        known = _known_sightings(folder)
+        for own in data:
+            own.sightings = dict(known)
         made = make_features(folder, images(), encode, encoders=encoders)
         missing = [image for image in images() if image not in made]
+        seen = {key: picture for own in data for key, picture in own.sightings.items()}
+        if state.is_local_main_process and not missing and seen != known:
+            write_sightings(folder, seen)
     if missing:
         raise UserError(
             f"{folder}: {len(missing)} images of this recipe are not in it; remove it or name another folder"
         )
     return made
+
+
+def _known_sightings(folder: Path) -> Sightings:
+    """Those whose pictures have their features in the folder."""
+    if not (folder / ABOUT).is_file():
+        return {}
+    kept = Features(folder).place
+    return {key: picture for key, picture in read_sightings(folder).items() if picture in kept}
 
 
 # --- measuring --------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from data.branches import digest
 from data.features import ABOUT, Features, make_features, ticket, weights_of
 from llmpose.errors import UserError
 
@@ -38,9 +39,9 @@ def test_every_picture_is_encoded_once_and_found_by_its_pixels(tmp_path: Path):
 def test_a_ticket_stands_for_its_picture(tmp_path: Path):
     images = pictures(3)
     features = make_features(tmp_path, images, encode, encoders="x")
-    assert features([ticket(images[2]), images[1]])[:, 0, 0].tolist() == [2.0, 1.0]
+    assert features([ticket(digest(images[2])), images[1]])[:, 0, 0].tolist() == [2.0, 1.0]
     with pytest.raises(UserError, match="is not in the cache"):
-        features([ticket(np.zeros((5, 5, 3), np.uint8))])
+        features([ticket(digest(np.zeros((5, 5, 3), np.uint8)))])
 
 
 def test_a_second_run_reads_and_does_not_encode(tmp_path: Path):

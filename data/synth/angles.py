@@ -131,61 +131,71 @@ def mirrored(angles: Array) -> Array:
     return angles[..., _MIRROR_INDEX] * _MIRROR_SIGN
 
 
+_X, _Y, _Z = 0, 1, 2
+
+
+def _turns() -> dict[str, tuple[tuple[int, str, float], ...]]:
+    """Per joint the rotations that make it up, first on the left: about which axis, by which angle times what."""
+    turns: dict[str, tuple[tuple[int, str, float], ...]] = {
+        "pelvis": ((_Z, "root.sway", 1), (_X, "root.pitch", 1), (_Z, "root.roll", 1))
+    }
+    for joint in ("spine1", "spine2", "spine3", "neck", "head"):
+        turns[joint] = ((_Y, f"{joint}.twist", 1), (_Z, f"{joint}.lean", 1), (_X, f"{joint}.flex", 1))
+    for side, s in (("left", 1.0), ("right", -1.0)):
+        limbs = {
+            "hip": ((_X, "hip.flex", -1), (_Z, "hip.abd", s), (_Y, "hip.turn", s)),
+            "knee": ((_X, "knee.flex", 1),),
+            "ankle": ((_X, "ankle.point", 1), (_Z, "ankle.tilt", s)),
+            "foot": ((_X, "toes.down", 1),),
+            "collar": ((_Y, "collar.reach", -s), (_Z, "collar.raise", s)),
+            "shoulder": ((_X, "arm.swing", -1), (_Y, "arm.front", -s), (_Z, "arm.raise", s), (_X, "arm.twist", 1)),
+            "elbow": ((_Y, "elbow.bend", -s), (_X, "elbow.turn", 1)),
+            "wrist": ((_Z, "wrist.bend", -s), (_Y, "wrist.tilt", -s), (_X, "elbow.turn", 0.7)),
+        }
+        for joint, parts in limbs.items():
+            turns[f"{side}_{joint}"] = tuple((axis, f"{side}_{key}", factor) for axis, key, factor in parts)
+    return turns
+
+
+def _rounds() -> tuple[NDArray[np.int64], Array, list[tuple[int, slice, NDArray[np.int64]]]]:
+    """All turns in rows, those of the same place and axis together: angle of each row, its factor, and per group the
+    axis, its rows and its joints. Some sixty turns of single joints become a dozen of many."""
+    keys: list[int] = []
+    factors: list[float] = []
+    groups: list[tuple[int, slice, NDArray[np.int64]]] = []
+    turns = _turns()
+    for place in range(max(map(len, turns.values()))):
+        for axis in (_X, _Y, _Z):
+            chosen = [(joint, t[place]) for joint, t in turns.items() if len(t) > place and t[place][0] == axis]
+            rows = slice(len(keys), len(keys) + len(chosen))
+            keys += [INDEX[key] for _, (_, key, _) in chosen]
+            factors += [factor for _, (_, _, factor) in chosen]
+            if chosen:
+                groups.append((axis, rows, np.array([JOINT_NAMES.index(joint) for joint, _ in chosen])))
+    return np.array(keys), np.array(factors), groups
+
+
+_ROW_KEYS, _ROW_FACTORS, _GROUPS = _rounds()
+
+
 def to_rotmat(angles: Array, yaw_deg: Array | float = 0.0) -> NDArray[np.float32]:
     """(N, NUM_ANGLES) and headings (N,) -> (N, 22, 3, 3), world frame. Heading 0 faces the viewer, + turns left."""
-    radians = np.radians(angles)
-    result = np.tile(np.eye(3), (len(angles), NUM_JOINTS, 1, 1))
-
-    def of(key: str) -> Array:
-        return radians[:, INDEX[key]]
-
-    def put(joint: str, *factors: Array) -> None:
-        product = factors[0]
-        for factor in factors[1:]:
-            product = product @ factor
-        result[:, JOINT_NAMES.index(joint)] = product
-
+    count = len(angles)
+    radians = np.radians(angles).T[_ROW_KEYS] * _ROW_FACTORS[:, None]
+    cos, sin = np.cos(radians), np.sin(radians)
+    columns = np.zeros((3, NUM_JOINTS, 3, count))  # column, joint, row, pose: long axes last
+    for axis in range(3):
+        columns[axis, :, axis] = 1.0
     # The body is written y-up as SMPL's rest pose is; Rz(yaw) Rx(90) = Rx(90) Ry(yaw) stands it up in the world.
-    yaw = np.radians(np.broadcast_to(np.asarray(yaw_deg, np.float64), (len(angles),)))
-    up = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-    put("pelvis", _rz(yaw), up, _rz(of("root.sway")), _rx(of("root.pitch")), _rz(of("root.roll")))
-    for joint in ("spine1", "spine2", "spine3", "neck", "head"):
-        put(joint, _ry(of(f"{joint}.twist")), _rz(of(f"{joint}.lean")), _rx(of(f"{joint}.flex")))
-    for side, s in (("left", 1.0), ("right", -1.0)):
-        a = {key: of(f"{side}_{key}") for key in _SIDED}
-        put(f"{side}_hip", _rx(-a["hip.flex"]), _rz(s * a["hip.abd"]), _ry(s * a["hip.turn"]))
-        put(f"{side}_knee", _rx(a["knee.flex"]))
-        put(f"{side}_ankle", _rx(a["ankle.point"]), _rz(s * a["ankle.tilt"]))
-        put(f"{side}_foot", _rx(a["toes.down"]))
-        put(f"{side}_collar", _ry(-s * a["collar.reach"]), _rz(s * a["collar.raise"]))
-        put(
-            f"{side}_shoulder",
-            _rx(-a["arm.swing"]),
-            _ry(-s * a["arm.front"]),
-            _rz(s * a["arm.raise"]),
-            _rx(a["arm.twist"]),
-        )
-        put(f"{side}_elbow", _ry(-s * a["elbow.bend"]), _rx(a["elbow.turn"]))
-        put(f"{side}_wrist", _rz(-s * a["wrist.bend"]), _ry(-s * a["wrist.tilt"]), _rx(0.7 * a["elbow.turn"]))
-    return result.astype(np.float32)
-
-
-def _rx(angle: Array) -> Array:
-    return _turn(angle, 1, 2)
-
-
-def _ry(angle: Array) -> Array:
-    return _turn(angle, 2, 0)
-
-
-def _rz(angle: Array) -> Array:
-    return _turn(angle, 0, 1)
-
-
-def _turn(angle: Array, i: int, j: int) -> Array:
-    """(N, 3, 3) rotations that take axis i towards axis j."""
-    result = np.zeros((len(angle), 3, 3))
-    c, s = np.cos(angle), np.sin(angle)
-    result[:, i, i], result[:, j, j], result[:, 3 - i - j, 3 - i - j] = c, c, 1.0
-    result[:, i, j], result[:, j, i] = -s, s
-    return result
+    yaw = np.radians(np.broadcast_to(np.asarray(yaw_deg, np.float64), (count,)))
+    c, s = np.cos(yaw), np.sin(yaw)
+    pelvis = columns[:, JOINT_NAMES.index("pelvis")]
+    pelvis[:] = 0.0
+    pelvis[0, 0], pelvis[0, 1], pelvis[1, 2], pelvis[2, 0], pelvis[2, 1] = c, s, 1.0, s, -c
+    for axis, rows, joints in _GROUPS:
+        # Times a rotation on the right: two columns are mixed, the axis's own stays.
+        i, j = (axis + 1) % 3, (axis + 2) % 3
+        a, b, c, s = columns[i, joints], columns[j, joints], cos[rows, None], sin[rows, None]
+        columns[i, joints] = a * c + b * s
+        columns[j, joints] = b * c - a * s
+    return np.ascontiguousarray(columns.transpose(3, 1, 2, 0), np.float32)

@@ -1,15 +1,16 @@
 """People as rows of HMR 2.0's evaluation files (4D-Humans, TokenHMR): SMPL in the camera's frame, 25 + 19 points."""
 
 import io
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.synth.formats_coco import camera_pose
-from data.synth.labels import PersonLabel, world_points
-from data.synth.people import Person
-from data.synth.scene import Scene
 from llmpose.body.camera import Array, Camera
+
+if TYPE_CHECKING:
+    from data.synth.labels import PersonLabel
+    from data.synth.people import Person
 
 _SIDES = ("right", "left")
 _BOX_SCALE = 1.2
@@ -40,32 +41,49 @@ _BETWEEN = {
 }
 
 
-def hmr_row(scene: Scene, label: PersonLabel, image_name: str) -> dict[str, Any]:
-    """One person as plain numbers, rounded: rows wait in a json file until all are there."""
+_ALL = (*OPENPOSE, *EXTRA)
+_ENDS = tuple(tuple(_BETWEEN.get(name, (name, name))[end] for name in _ALL) for end in (0, 1))
+"""Each point is the middle of two."""
+
+_SHAPES: dict[str, tuple[int, ...]] = {
+    "center": (2,),
+    "scale": (2,),
+    "body_pose": (72,),
+    "betas": (10,),
+    "body_keypoints_2d": (len(OPENPOSE), 3),
+    "extra_keypoints_2d": (len(EXTRA), 3),
+    "body_keypoints_3d": (len(OPENPOSE), 4),
+    "extra_keypoints_3d": (len(EXTRA), 4),
+}
+
+
+def hmr_row(camera: Camera, label: "PersonLabel", pose: Array, image_name: str) -> dict[str, Any]:
+    """One person, with the pose as `camera_poses` has it, as flat lists of rounded numbers: rows wait in a json file
+    until all are there, and lists of lists take a reader of thousands several times as long."""
     x0, y0, x1, y1 = label.box_xyxy_px
-    pose, _ = camera_pose(label.person, scene.camera)
-    body_2d, body_3d = _points(label.person, scene.camera, OPENPOSE)
-    extra_2d, extra_3d = _points(label.person, scene.camera, EXTRA)
-    body_3d[_UNSURE_3D, 3] = 0
+    points_2d, points_3d = _points(label.person, camera)
+    points_3d[_UNSURE_3D, 3] = 0
+    (body_2d, extra_2d), (body_3d, extra_3d) = (
+        np.split(np.round(points, digits), [len(OPENPOSE)]) for points, digits in ((points_2d, 2), (points_3d, 4))
+    )
     return {
         "imgname": image_name,
         "center": [(x0 + x1) / 2, (y0 + y1) / 2],
         "scale": [round(_BOX_SCALE * (x1 - x0), 3), round(_BOX_SCALE * (y1 - y0), 3)],
         "body_pose": [*np.round(pose, 5).ravel().tolist(), *[0.0] * 6],  # SMPL's two rigid hands
         "betas": np.round(label.person.betas.astype(np.float64), 4).tolist(),
-        "body_keypoints_2d": np.round(body_2d, 2).tolist(),
-        "extra_keypoints_2d": np.round(extra_2d, 2).tolist(),
-        "body_keypoints_3d": np.round(body_3d, 4).tolist(),
-        "extra_keypoints_3d": np.round(extra_3d, 4).tolist(),
+        "body_keypoints_2d": body_2d.ravel().tolist(),
+        "extra_keypoints_2d": extra_2d.ravel().tolist(),
+        "body_keypoints_3d": body_3d.ravel().tolist(),
+        "extra_keypoints_3d": extra_3d.ravel().tolist(),
     }
 
 
-def hmr_bytes(rows: list[dict[str, Any]]) -> bytes:
+def hmr_bytes(rows: Sequence[dict[str, Any]]) -> bytes:
     """The content of the .npz."""
     columns: dict[str, Any] = {
-        name: np.array([row[name] for row in rows], np.float32)
-        for name in (rows[0] if rows else {})
-        if name != "imgname"
+        name: np.array([row[name] for row in rows], np.float32).reshape(-1, *shape)
+        for name, shape in (_SHAPES.items() if rows else ())
     }
     columns["imgname"] = np.array([row["imgname"] for row in rows])
     columns["has_body_pose"] = columns["has_betas"] = np.ones(len(rows), np.float32)
@@ -75,12 +93,13 @@ def hmr_bytes(rows: list[dict[str, Any]]) -> bytes:
     return file.getvalue()
 
 
-def _points(person: Person, camera: Camera, names: tuple[str, ...]) -> tuple[Array, Array]:
-    """(K, 3) pixels and (K, 4) metres in the camera's frame, each with a confidence: 0 outside the picture in 2D."""
-    ends = [_BETWEEN.get(name, (name, name)) for name in names]
-    world = (world_points(person, tuple(a for a, _ in ends)) + world_points(person, tuple(b for _, b in ends))) / 2
+def _points(person: "Person", camera: Camera) -> tuple[Array, Array]:
+    """(44, 3) pixels and (44, 4) metres in the camera's frame, each with a confidence: 0 outside the picture in 2D."""
+    from data.synth.labels import world_points
+
+    world = (world_points(person, _ENDS[0]) + world_points(person, _ENDS[1])) / 2
     pixels, depth = camera.project(world)
     inside = (pixels >= 0).all(1) & (pixels < (camera.width, camera.height)).all(1) & (depth > 0)
     seen = np.where(inside[:, None], pixels, 0)
     points_2d = np.concatenate([seen, inside[:, None].astype(np.float64)], axis=1)
-    return points_2d, np.concatenate([camera.to_camera(world), np.ones((len(names), 1))], axis=1)
+    return points_2d, np.concatenate([camera.to_camera(world), np.ones((len(world), 1))], axis=1)

@@ -11,18 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.synth.formats_coco import COCO_NAMES
 from data.synth.people import LANDMARKS, Person, figure
 from data.synth.picture import Picture, Piece
 from data.synth.primitives import BY_NAME, PRIMITIVES
 from llmpose.body.camera import Array, Camera
 from llmpose.body.render import rasterize
 from llmpose.body.rle import encode_rle
-
-COCO_NAMES: tuple[str, ...] = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
-    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
-    "right_ankle",
-)  # fmt: skip
 
 _TOLERANCE_M: Mapping[str, tuple[float, float]] = {
     # how far below the surface the point may lie along the line of sight, and from the seen spot on the body at rest

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.synth import shading
+from data.synth.pixels import look_up
 from llmpose.body.camera import Array, Camera
 from llmpose.body.raster import Engine, choose_engine, compiled
 from llmpose.body.render import GBuffer, mesh_normals, rasterize
@@ -102,10 +103,14 @@ def paint(
         compiled(shading.shade_loop)(*arguments)
     else:
         _shade_arrays(*arguments)
-    # Face -1 and piece -1 read the last entry: nothing, nobody.
-    piece_id = np.append(whole.face_material, np.int32(-1))[buffer.face_id]
-    owners = np.array([*[piece.owner for piece in pieces], -1], np.int32)
-    return Picture(image, samples, buffer, piece_id, owners[piece_id])
+    owners = np.array([piece.owner for piece in pieces], np.int32)
+    return Picture(
+        image,
+        samples,
+        buffer,
+        look_up(buffer.face_id, whole.face_material, engine),
+        look_up(buffer.face_id, owners[whole.face_material], engine),
+    )
 
 
 def extent(meshes: Sequence[Array]) -> tuple[Array, Array]:

@@ -14,6 +14,7 @@ from data.synth.clothes import draw_outfit
 from data.synth.labels import PersonLabel, label_people, see_people
 from data.synth.people import Person, figure, make_people
 from data.synth.picture import Piece, extent, paint
+from data.synth.pixels import as_bytes
 from data.synth.poses import PoseBatch
 from data.synth.surroundings import (
     chair,
@@ -88,9 +89,8 @@ def make_scene(
             placed.pop(shares.index(min(shares)))
         else:
             break
-    image = np.clip(picture.rgb + noise, 0, 1)
     labels = label_people(camera, picture, pieces, placed, sight)
-    return Scene((image * 255 + 0.5).astype(np.uint8), camera, labels, place)
+    return Scene(as_bytes(picture.rgb, noise, engine), camera, labels, place)
 
 
 # ---- who stands where ----------------------------------------------------------------------------------------------

@@ -12,13 +12,17 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from data.synth.presets import SPLITS, Split, WorldRecipe
 from llmpose.errors import UserError
+
+if TYPE_CHECKING:
+    from data.synth.labels import PersonLabel
+    from llmpose.body.camera import Camera
 
 Kind: TypeAlias = Literal["images", "motions", "extremes"]
 _KINDS: tuple[Kind, ...] = ("images", "motions", "extremes")
@@ -117,7 +121,7 @@ def read_note(out: Path, shard: Shard) -> dict[str, Any] | None:
 
 
 def _make_images(out: Path, shard: Shard, recipe: WorldRecipe, seed: int) -> dict[str, Any]:
-    from data.synth.formats_coco import annotation, image_entry
+    from data.synth.formats_coco import annotation, as_text, camera_poses, image_entry
     from data.synth.formats_hmr import hmr_row
     from data.synth.poses import draw_poses
     from data.synth.scene import draw_people, make_scene
@@ -129,7 +133,8 @@ def _make_images(out: Path, shard: Shard, recipe: WorldRecipe, seed: int) -> dic
     people = draw_people(draw_poses(int(sizes.sum()), rng), rng)
     starts = np.cumsum([0, *sizes])
     files: dict[str, Any] = {}
-    images, annotations, rows = [], [], []
+    images: list[str] = []
+    seen: list[tuple[Camera, PersonLabel, str, int, int]] = []
     for k, size in enumerate(sizes.tolist()):
         width = recipe.image_px if size == 1 else recipe.image_px * 3 // 2
         scene = make_scene(people[starts[k] : starts[k + 1]], rng, width=width, height=recipe.image_px)
@@ -137,10 +142,17 @@ def _make_images(out: Path, shard: Shard, recipe: WorldRecipe, seed: int) -> dic
         name = f"{image_id:012d}.jpg"
         content = _jpeg(scene.image, int(rng.integers(85, 96)))
         files |= write_in(out, f"images/{shard.split}/{name}", content)
-        images.append(image_entry(scene, image_id, name))
-        for place, label in enumerate(scene.people):
-            annotations.append(annotation(scene, label, image_id, image_id * 10 + place))
-            rows.append(hmr_row(scene, label, f"{shard.split}/{name}"))
+        images.append(as_text(image_entry(scene, image_id, name)))
+        seen += [
+            (scene.camera, label, f"{shard.split}/{name}", image_id, image_id * 10 + place)
+            for place, label in enumerate(scene.people)
+        ]
+    poses, trans = camera_poses([label.person for _, label, *_ in seen], [camera for camera, *_ in seen])
+    annotations: list[str] = []
+    rows: list[dict[str, Any]] = []
+    for (camera, label, name, image_id, number), pose, trans_m in zip(seen, poses, trans, strict=True):
+        annotations.append(as_text(annotation(label, pose, trans_m, image_id, number)))
+        rows.append(hmr_row(camera, label, pose, name))
     return {"files": files, "images": images, "annotations": annotations, "hmr": rows}
 
 

@@ -25,7 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from data.synth.formats_coco import coco_file
+from data.synth.formats_coco import coco_bytes
 from data.synth.formats_hmr import hmr_bytes
 from data.synth.presets import SPLITS, WorldRecipe, world_recipe
 from data.synth.shards import NOTES, Shard, compile_loops, make_shard, plan, read_note, write_file, write_in
@@ -205,7 +205,9 @@ def _finish(out: Path, shards: list[Shard], settings: dict[str, Any]) -> dict[st
     counts: dict[str, dict[str, int]] = {}
     motions: dict[str, Any] = {}
     for split in SPLITS:
-        images, annotations, rows = [], [], []
+        images: list[str] = []
+        annotations: list[str] = []
+        rows: list[dict[str, Any]] = []
         for shard in shards:
             if shard.split != split:
                 continue
@@ -217,7 +219,7 @@ def _finish(out: Path, shards: list[Shard], settings: dict[str, Any]) -> dict[st
             annotations += note.get("annotations", [])
             rows += note.get("hmr", [])
             motions |= {motion.pop("file"): motion for motion in note.get("motions", [])}
-        coco = json.dumps(coco_file(split, images, annotations), separators=(",", ":")).encode()
+        coco = coco_bytes(split, images, annotations)
         files |= write_in(out, f"annotations/person_keypoints_{split}.json", coco)
         files |= write_in(out, f"hmr/synth_{split}.npz", hmr_bytes(rows))
         counts[split] = {"images": len(images), "persons": len(annotations)}

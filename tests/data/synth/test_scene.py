@@ -10,8 +10,8 @@ import torch
 from data.synth import shading
 from data.synth.angles import STANDING_DEG, angles_of, to_rotmat
 from data.synth.clothes import CLOTH_COLORS, Garment, draw_outfit
-from data.synth.formats_coco import annotation, camera_pose
-from data.synth.labels import COCO_NAMES, label_people, position_words
+from data.synth.formats_coco import COCO_NAMES, annotation, as_text, camera_pose
+from data.synth.labels import label_people, position_words
 from data.synth.people import figure, make_people
 from data.synth.picture import paint
 from data.synth.poses import draw_poses
@@ -216,7 +216,8 @@ def test_written_parameters_put_the_body_where_the_picture_shows_it(scenes: list
 def test_annotations_are_plain_json_with_coco_keys(scenes: list[Scene]) -> None:
     import json
 
-    entry = json.loads(json.dumps(annotation(scenes[-1], scenes[-1].people[0], 3, 31)))
+    label = scenes[-1].people[0]
+    entry = json.loads(as_text(annotation(label, *camera_pose(label.person, scenes[-1].camera), 3, 31)))
     assert {
         "id",
         "image_id",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data.synth import shading
 from data.synth.pixels import look_up
+from data.synth.shade_loop import SOURCES, shade_arrays, shade_loop
 from llmpose.body.camera import Array, Camera
 from llmpose.body.raster import Engine, choose_engine, compiled
 from llmpose.body.render import GBuffer, mesh_normals, rasterize
@@ -100,9 +101,9 @@ def paint(
         image,
     )
     if engine == "numba":
-        compiled(shading.shade_loop)(*arguments)
+        compiled(shade_loop, *SOURCES)(*arguments)
     else:
-        _shade_arrays(*arguments)
+        shade_arrays(*arguments)
     owners = np.array([piece.owner for piece in pieces], np.int32)
     return Picture(
         image,
@@ -164,50 +165,3 @@ def _assemble(pieces: Sequence[Piece], engine: Engine) -> _Assembly:
         np.repeat(np.arange(len(pieces), dtype=np.int32), [len(piece.faces) for piece in pieces]),
         np.stack([piece.material for piece in pieces]),
     )
-
-
-def _shade_arrays(
-    face_id: NDArray[np.int32],
-    bary: Array,
-    samples: int,
-    faces: NDArray[np.int32],
-    vertices: Array,
-    normals: Array,
-    rest: Array,
-    face_material: NDArray[np.int32],
-    materials: Array,
-    s: Array,
-    noise: Array,
-    lamp: Array,
-    shadow_map: Array,
-    eye: Array,
-    rays: Array,
-    image: Array,
-) -> None:
-    """What `shading.shade_loop` does, with arrays: all surroundings at once, then each material at once."""
-    height, width = image.shape[:2]
-    light = np.zeros((height * samples, width * samples, 3))
-    with np.errstate(all="ignore"):
-        behind = (face_id < 0).reshape(height, samples, width, samples).any((1, 3))
-        if behind.any():
-            dx, dy, dz = np.ascontiguousarray(rays[behind].T)
-            seen = np.zeros((height, width, 3))
-            seen[behind] = np.stack(
-                shading.surroundings(s, noise, lamp, shadow_map, eye[0], eye[1], eye[2], dx, dy, dz), axis=1
-            )
-            light[:] = np.repeat(np.repeat(seen, samples, axis=0), samples, axis=1)
-        owner = np.where(face_id >= 0, face_material[face_id], -1)
-        for number in np.unique(owner[owner >= 0]):
-            where = owner == number
-            corners, weights = faces[face_id[where]].T, bary[where].T
-            position, normal, place = (shading.at(table, *corners, *weights) for table in (vertices, normals, rest))
-            light[where] = np.stack(
-                shading.point(materials[number], s, lamp, shadow_map, place, position, normal, eye[0], eye[1], eye[2]),
-                axis=1,
-            )
-        light = light.reshape(height, samples, width, samples, 3)
-        total = np.zeros((height, width, 3))
-        for i in range(samples):
-            for j in range(samples):
-                total = total + light[:, i, :, j]
-        image[:] = shading.film(s, total * (1.0 / (samples * samples)))

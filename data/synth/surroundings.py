@@ -1,6 +1,6 @@
 """Where a scene takes place: rooms, streets and meadows, studios; their light; and simple furniture.
 
-Surroundings are a row of numbers that `shading.surroundings` reads (`shading.PLACE`, `shading.WALL`, ...). Furniture is
+Surroundings are a row of numbers that `backdrop.py` reads (`shading.PLACE`, `shading.WALL`, ...). Furniture is
 made of boxes, painted like everything else, so that it hides people and takes their shadows.
 """
 

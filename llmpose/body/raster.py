@@ -5,10 +5,13 @@ Two engines with the same answer to the last bit: a loop compiled by numba where
 reordered in one of them alone, and the loops are compiled without "fast" arithmetic.
 """
 
+import hashlib
 import importlib.util
+import inspect
 import os
 from collections.abc import Callable
 from functools import cache
+from types import FunctionType, ModuleType
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -45,10 +48,18 @@ def choose_engine(engine: Engine | None) -> Engine:
 
 
 @cache
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` compiled by numba at its first use, kept on disk. Importing numba only now saves half a second."""
+def compiled(function: Callable[..., Any], *sources: ModuleType) -> Callable[..., Any]:
+    """`function` compiled by numba at its first use, kept on disk. Importing numba only now saves half a second.
+
+    numba looks for changes in the function's own file only: `sources` are the others whose functions it calls.
+    """
     import numba
 
+    if sources:
+        content = b"".join(inspect.getsource(source).encode() for source in sources)
+        function = FunctionType(function.__code__, function.__globals__, function.__name__)
+        # The name on disk comes from this one: other sources, another file.
+        function.__qualname__ = f"{function.__name__}_{hashlib.sha256(content).hexdigest()[:12]}"
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from llmpose.body.camera import VIEWER_ROTATION, Camera
 from llmpose.body.model import load_body_model
 from llmpose.body.pose import Pose
-from llmpose.body.raster import Engine
+from llmpose.body.raster import Engine, compiled
 from llmpose.body.render import mesh_normals, rasterize, render_pose
 from llmpose.errors import UserError
 
@@ -209,3 +211,24 @@ def test_pictures_need_no_numba() -> None:
     env_code = f"import os; os.environ['LLMPOSE_NUMBA'] = '0'\n{code}"
     done = subprocess.run([sys.executable, "-c", env_code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "(48, 48)", done.stderr
+
+
+def doubled(number: int) -> int:
+    return 2 * number
+
+
+def test_a_loop_is_compiled_anew_when_a_file_changes_whose_functions_it_calls(tmp_path: Path) -> None:
+    """numba looks at the loop's own file only; the name on disk tells the others apart."""
+    pytest.importorskip("numba")
+    names: list[str] = []
+    for version in ("one", "two"):
+        path = tmp_path / f"source_{version}.py"
+        path.write_text(f"answer = {version!r}\n")
+        spec = spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        source = module_from_spec(spec)
+        spec.loader.exec_module(source)
+        names.append(compiled(doubled, source).__qualname__)
+    assert names[0] != names[1]
+    assert all(name.startswith("doubled_") for name in names)

@@ -32,9 +32,9 @@ from data.synth.shading import (
     WALL_NORMAL,
     Array,
     lit_share,
+    matt,
     mix,
     odd,
-    shaded,
 )
 from data.synth.two_ways import anywhere, both_ways, cell, negate, select
 
@@ -129,7 +129,7 @@ def _floor(s: Array, noise: Array, u: Any, v: Any, distance: Any, ex: Any, ey: A
     r = (s[FLOOR] + (s[FLOOR_ACCENT] - s[FLOOR]) * accent) * grain
     g = (s[FLOOR + 1] + (s[FLOOR_ACCENT + 1] - s[FLOOR + 1]) * accent) * grain
     b = (s[FLOOR + 2] + (s[FLOOR_ACCENT + 2] - s[FLOOR + 2]) * accent) * grain
-    return shaded(s, r, g, b, 0.0, 0.0, 0.0, 1.0, ex, ey, ez, lit)
+    return matt(s, r, g, b, 0.0, 0.0, 1.0, ex, ey, ez, lit)
 
 
 @both_ways
@@ -145,7 +145,7 @@ def _wall(s: Array, noise: Array, on_side: Any, u: Any, v: Any, z: Any, ex: Any,
     plaster = 0.90 + 0.13 * noise[cell((u + v) * 17.0), cell(z * 17.0 + 40.0)]
     side = select(on_side, 0.86, 1.0) * plaster
     nx, ny = select(on_side, -wy, -wx), select(on_side, wx, -wy)
-    return shaded(s, r * side, g * side, b * side, 0.0, nx, ny, 0.0, ex, ey, ez, 0.35 + 0.65 * lit)
+    return matt(s, r * side, g * side, b * side, nx, ny, 0.0, ex, ey, ez, 0.35 + 0.65 * lit)
 
 
 @both_ways

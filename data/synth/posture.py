@@ -201,15 +201,20 @@ def overlap_m(placement: Placement) -> Array:
 
 def _segment_distance(p: Array, q: Array, a: Array, b: Array) -> Array:
     """Shortest distance between segments pq and ab (..., 3) (Ericson, Real-Time Collision Detection, §5.1.9)."""
-    u, v, w = q - p, b - a, p - a
-    uu, uv, vv = (u * u).sum(-1), (u * v).sum(-1), (v * v).sum(-1)
-    uw, vw = (u * w).sum(-1), (v * w).sum(-1)
+    # Coordinates first: numpy is slow where the last axis has three entries.
+    u, v, w = (np.ascontiguousarray(np.moveaxis(side, -1, 0)) for side in (q - p, b - a, p - a))
+
+    def dot(one: Array, other: Array) -> Array:
+        return one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
+
+    uu, uv, vv, uw, vw = dot(u, u), dot(u, v), dot(v, v), dot(u, w), dot(v, w)
     det = uu * vv - uv * uv
     s = np.clip(np.where(det > 1e-9, (uv * vw - vv * uw) / np.maximum(det, 1e-9), 0), 0, 1)
     t = np.clip((uv * s + vw) / np.maximum(vv, 1e-9), 0, 1)
     s = np.clip((uv * t - uw) / np.maximum(uu, 1e-9), 0, 1)
     t = np.clip((uv * s + vw) / np.maximum(vv, 1e-9), 0, 1)
-    return np.linalg.norm(w + s[..., None] * u - t[..., None] * v, axis=-1)
+    gap = w + s * u - t * v
+    return np.sqrt(dot(gap, gap))
 
 
 # ---- standing ------------------------------------------------------------------------------------------------------
@@ -373,20 +378,26 @@ def _balance(angles: Array, placement: Placement) -> Array:
 
 def _nearest_in_hull(points: Array, valid: NDArray[np.bool_], centre: Array) -> Array:
     """(N, 2): the point of the convex hull of the valid points (N, P, 2) that is nearest to each centre."""
-    n = len(points)
+    rows = np.arange(len(points))
     # The hull's corners to 30 degrees are enough: the farthest valid point in each of twelve directions.
     angle = np.radians(30) * np.arange(12)
     reach = points @ np.stack([np.cos(angle), np.sin(angle)])  # (N, P, 12)
-    points = points[np.arange(n)[:, None], np.where(valid[:, :, None], reach, -np.inf).argmax(1)]
-    i, j = np.triu_indices(12, 1)
-    a, b = points[:, i], points[:, j]
-    edge = b - a
-    along = ((centre[:, None] - a) * edge).sum(-1) / np.maximum((edge * edge).sum(-1), 1e-12)
-    on_edge = a + np.clip(along, 0, 1)[..., None] * edge
-    distance = np.linalg.norm(on_edge - centre[:, None], axis=-1)
-    nearest = on_edge[np.arange(n), distance.argmin(1)]
+    points = points[rows[:, None], np.where(valid[:, :, None], reach, -np.inf).argmax(1)]
+    # Coordinates apart: numpy is slow where the last axis has two entries.
+    x, y, cx, cy = points[..., 0], points[..., 1], centre[:, :1], centre[:, 1:]
+    ax, ay = x[:, _FIRST], y[:, _FIRST]
+    edge_x, edge_y = x[:, _SECOND] - ax, y[:, _SECOND] - ay
+    along = ((cx - ax) * edge_x + (cy - ay) * edge_y) / np.maximum(edge_x * edge_x + edge_y * edge_y, 1e-12)
+    along = np.clip(along, 0, 1)
+    on_x, on_y = ax + along * edge_x, ay + along * edge_y
+    off_x, off_y = on_x - cx, on_y - cy
+    best = np.sqrt(off_x * off_x + off_y * off_y).argmin(1)
+    nearest = np.stack([on_x[rows, best], on_y[rows, best]], axis=1)
     # The centre is inside iff the widest gap between the directions to the points is less than 180 degrees.
-    offset = points - centre[:, None]
-    direction = np.sort(np.arctan2(offset[..., 1], offset[..., 0]), axis=1)
+    direction = np.sort(np.arctan2(y - cy, x - cx), axis=1)
     gap = np.diff(np.concatenate([direction, direction[:, :1] + 2 * np.pi], 1), axis=1).max(1)
     return np.where((gap < np.pi)[:, None], centre, nearest)
+
+
+_FIRST, _SECOND = np.triu_indices(12, 1)
+"""Both ends of every line between two of twelve points."""

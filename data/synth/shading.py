@@ -200,10 +200,9 @@ def lit_share(lamp: Array, shadow_map: Array, x: Any, y: Any, z: Any, bias_m: fl
 @both_ways
 def shaded(
     s: Array, r: Any, g: Any, b: Any, gloss: Any, nx: Any, ny: Any, nz: Any, ex: Any, ey: Any, ez: Any, lit: Any
-):
+) -> Any:
     """Light that leaves a surface (normal n) towards the eye (e): of the lamp, sky, ground, and a little of the eye."""
     lx, ly, lz = s[LIGHT], s[LIGHT + 1], s[LIGHT + 2]
-    diffuse = np.maximum(nx * lx + ny * ly + nz * lz, 0.0) * lit
     hx, hy, hz = lx + ex, ly + ey, lz + ez
     scale = 1.0 / np.sqrt(hx * hx + hy * hy + hz * hz + 1e-9)
     shine = np.maximum((nx * hx + ny * hy + nz * hz) * scale, 0.0)
@@ -211,13 +210,20 @@ def shaded(
     shine = shine * shine
     shine = shine * shine
     shine = shine * shine * gloss * lit  # the 16th power
-    facing = np.maximum(nx * ex + ny * ey + nz * ez, 0.0)
+    r, g, b = matt(s, r, g, b, nx, ny, nz, ex, ey, ez, lit)
+    return r + shine, g + shine, b + shine
+
+
+@both_ways
+def matt(s: Array, r: Any, g: Any, b: Any, nx: Any, ny: Any, nz: Any, ex: Any, ey: Any, ez: Any, lit: Any) -> Any:
+    """The same of a surface without gloss, as floors and walls are."""
+    diffuse = np.maximum(nx * s[LIGHT] + ny * s[LIGHT + 1] + nz * s[LIGHT + 2], 0.0) * lit
+    fill = 0.20 * np.maximum(nx * ex + ny * ey + nz * ez, 0.0)
     sky = 0.72 + 0.38 * nz
-    fill = 0.20 * facing
     return (
-        r * (s[AMBIENT] * sky + fill + s[LIGHT_COLOR] * diffuse) + shine,
-        g * (s[AMBIENT + 1] * sky + fill + s[LIGHT_COLOR + 1] * diffuse) + shine,
-        b * (s[AMBIENT + 2] * sky + fill + s[LIGHT_COLOR + 2] * diffuse) + shine,
+        r * (s[AMBIENT] * sky + fill + s[LIGHT_COLOR] * diffuse),
+        g * (s[AMBIENT + 1] * sky + fill + s[LIGHT_COLOR + 1] * diffuse),
+        b * (s[AMBIENT + 2] * sky + fill + s[LIGHT_COLOR + 2] * diffuse),
     )
 
 

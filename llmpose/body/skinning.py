@@ -34,12 +34,21 @@ class KinematicChain(nn.Module):
     def _index(self, name: str, values: list[int]) -> None:
         self.register_buffer(name, torch.tensor(values), persistent=False)
 
+    def _level(self, level: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Its joints, their parents, and where those stand in the level above."""
+        # Straight from the module's table: `get_buffer` takes a fifth of the time of a small batch.
+        joints, parents, places = (self._buffers[f"{name}_{level}"] for name in ("joints", "parents", "places"))
+        assert joints is not None
+        assert parents is not None
+        assert places is not None
+        return joints, parents, places
+
     def forward(self, rotmat: Tensor, rest_joints: Tensor) -> tuple[Tensor, Tensor]:
         """Relative rotations (..., J, 3, 3), rest joints (..., J, 3) -> world rotations, posed joints; same shapes."""
         rest_joints = rest_joints.expand(*rotmat.shape[:-2], 3)
         rotations, positions = [rotmat[..., :1, :, :]], [rest_joints[..., :1, :]]
         for level in range(1, self.num_levels):
-            joints, parents, places = (self.get_buffer(f"{name}_{level}") for name in ("joints", "parents", "places"))
+            joints, parents, places = self._level(level)
             above = rotations[-1].index_select(-3, places)
             bone = rest_joints.index_select(-2, joints) - rest_joints.index_select(-2, parents)
             positions.append(positions[-1].index_select(-2, places) + (above @ bone[..., None])[..., 0])

@@ -101,7 +101,16 @@ class PoseTokenizerConfig(PretrainedConfig):
         self.dilation_growth = dilation_growth
         self.num_joints = num_joints
         self.rot6d_layout: Rot6dLayout = rot6d_layout
-        self.part_tokens = part_tokens or (divide_tokens(num_pose_tokens) if design == "parts" else None)
+        if design == "parts":
+            per_vector = num_pose_tokens // self.latent_length
+            part_tokens = part_tokens or {
+                part: per_vector * count for part, count in divide_tokens(self.latent_length).items()
+            }
+            if any(count < per_vector or count % per_vector for count in part_tokens.values()):
+                raise ValueError(
+                    f"part_tokens {part_tokens}: every part needs a multiple of num_residual {per_vector} tokens"
+                )
+        self.part_tokens = part_tokens
         super().__init__(**kwargs)
 
     @property
@@ -132,7 +141,8 @@ def divide_tokens(num_pose_tokens: int) -> dict[str, int]:
     """Tokens per part: at least one each, the rest by PART_SHARES (largest remainders), left as right."""
     if num_pose_tokens < len(PART_SHARES):
         raise ValueError(
-            f"{num_pose_tokens} tokens cannot cover {len(PART_SHARES)} body parts; give at least that many"
+            f"{num_pose_tokens} vectors cannot cover {len(PART_SHARES)} body parts; give at least that many, and with "
+            "residual codes num_residual tokens for each"
         )
     total = sum(PART_SHARES.values())
     ideal = {part: num_pose_tokens * share / total for part, share in PART_SHARES.items()}

@@ -13,7 +13,7 @@ OPTIONS = {
         "quantizer": "residual",
         "codebook_size": 16,
         "code_width": 8,
-        "num_pose_tokens": 10,
+        "num_pose_tokens": 20,
         "num_residual": 2,
     },
     "fsq": {"quantizer": "fsq", "codebook_size": 64, "code_width": 8, "num_pose_tokens": 10},
@@ -30,7 +30,7 @@ def test_values_of_codes_are_what_forward_gave(name: str) -> None:
     quantizer(latents)
     quantizer.eval()
     out = quantizer(latents)
-    assert out.codes.shape == (32, 10)
+    assert out.codes.shape == (32, config.num_pose_tokens)
     assert torch.allclose(quantizer.values(out.codes), out.values, atol=1e-6)
 
 

@@ -13,6 +13,14 @@ from tokenizer_vq.parts import token_parts
 DESIGNS: dict[str, dict[str, Any]] = {
     "parts-fsq": {"num_pose_tokens": 20, "codebook_size": 64, "hidden_size": 32},
     "parts-ema": {"num_pose_tokens": 20, "codebook_size": 16, "hidden_size": 32, "quantizer": "ema", "code_width": 8},
+    "parts-residual": {
+        "num_pose_tokens": 20,
+        "num_residual": 2,
+        "codebook_size": 16,
+        "hidden_size": 32,
+        "quantizer": "residual",
+        "code_width": 8,
+    },
     "conv-ema": {"design": "conv", "num_pose_tokens": 40, "codebook_size": 16, "hidden_size": 16, "quantizer": "ema"},
     "conv-fsq": {"design": "conv", "num_pose_tokens": 20, "codebook_size": 64, "hidden_size": 16},
     "conv-residual": {

@@ -1,12 +1,13 @@
 """The `llmpose` command: parses, then imports what it needs.
 
 Each group of commands has a file in `llmpose/commands/` that imports nothing heavy at its top, so `--help` is quick.
-Exit codes: 0 done, 1 failed, 2 bad usage. Errors for people are one line on stderr; `--debug` shows the traceback.
+Exit codes: 0 done, 1 failed, 2 bad usage. Errors for people are one line on stderr, also where the parser found them;
+`--debug` shows the traceback.
 """
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,6 +46,27 @@ def _root(
 for _register in GROUPS:
     _register(app)
 
+# Typer names only this class's child, and newer versions bring a click of their own.
+_Misuse: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "UsageError")
+
+
+def _run() -> int:
+    """Parse and run; the exit code. What the parser does not understand becomes one line, like every other error."""
+    try:
+        code = app(prog_name="llmpose", standalone_mode=False)
+    except _Misuse as error:
+        context: Any = getattr(error, "ctx", None)
+        message: str = error.format_message()  # pyright: ignore[reportAttributeAccessIssue]
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its help, shown, is the answer
+            typer.echo(message, nl=False, err=True)
+            return 2
+        raise BadUsage(f"{message} (see {context.command_path if context else 'llmpose'} --help)") from error
+    except typer.Abort:
+        code = 130
+    if code == 130:
+        typer.echo("llmpose: interrupted", err=True)
+    return code if isinstance(code, int) else 0
+
 
 def main() -> None:
     """Run the command line; turn errors meant for people into one line and an exit code."""
@@ -52,15 +74,12 @@ def main() -> None:
     if debug:  # accepted anywhere on the line, as people write it
         sys.argv = [sys.argv[0], "--debug", *[word for word in sys.argv[1:] if word != "--debug"]]
     try:
-        app()
+        sys.exit(_run())
     except UserError as error:
         if debug:
             raise
         typer.echo(f"llmpose: {' '.join(str(error).split())}", err=True)
         sys.exit(2 if isinstance(error, BadUsage) else 1)
-    except KeyboardInterrupt:
-        typer.echo("llmpose: interrupted", err=True)
-        sys.exit(130)
     except ModuleNotFoundError as error:
         if debug or (error.name or "").split(".")[0] not in workshop.PACKAGES:
             raise

@@ -47,8 +47,28 @@ def test_help_loads_nothing_heavy() -> None:
 def test_an_unknown_command_is_bad_usage() -> None:
     done = python("-m", "llmpose.cli", "no-such-command")
     assert done.returncode == 2
-    assert "no-such-command" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr == "llmpose: No such command 'no-such-command'. (see llmpose --help)\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("data", "prepare"), "Missing argument 'source'. (see llmpose data prepare --help)"),
+        (("data", "inspect", "x", "--count", "many"), "Invalid value for '--count'"),
+        (("data", "inspect", "x", "--cont", "3"), "No such option: --cont"),
+    ],
+)
+def test_bad_usage_is_one_line_too(words: tuple[str, ...], says: str) -> None:
+    done = python("-m", "llmpose.cli", *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"llmpose: {says}")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_no_words_at_all_show_the_help() -> None:
+    done = python("-m", "llmpose.cli", "data")
+    assert done.returncode == 2
+    assert "prepare" in done.stdout + done.stderr
 
 
 def test_an_error_for_people_is_one_line(tmp_path: Path) -> None:

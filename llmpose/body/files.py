@@ -89,7 +89,9 @@ def _read_or_say(read: Callable[[], T], path: Path, what: str) -> T:
     except MemoryError:
         raise
     except Exception as error:  # damaged files fail in many ways: zip, zlib, even Python's own tokenizer
-        raise UserError(f"{path}: not a readable {what} ({error}); it may be cut off, copy it again") from error
+        # numpy takes whatever it does not know for a pickle, and advises to run it: no advice of ours.
+        why = "it holds objects, or is something else" if "allow_pickle" in str(error) else str(error)
+        raise UserError(f"{path}: not a readable {what} ({why}); it may be cut off, copy it again") from error
 
 
 def read_stand_in(kind: Kind) -> BodyData:

@@ -35,6 +35,7 @@ _SUFFIXES = (".npz", ".npy", ".json")
 
 
 def save_pose(pose: Pose, path: Path) -> None:
+    """Write a pose as its suffix says. An .npy has room for the rotations alone."""
     pose = pose.detach().to("cpu")
     if path.suffix == ".npz":
         arrays = {"rotmat": pose.rotmat, "poses": pose.to_axis_angle().flatten(-2)}
@@ -53,7 +54,7 @@ def save_pose(pose: Pose, path: Path) -> None:
 
 def load_pose(path: Path, *, frame: int | None = None, axes: Frame = "world") -> Pose:
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        raise UserError(f"{path}: a folder, expected a pose file" if path.is_dir() else f"{path}: no such file")
     if path.suffix == ".npz":
         pose = _from_npz(read_npz(path), path)
     elif path.suffix == ".npy":
@@ -62,6 +63,8 @@ def load_pose(path: Path, *, frame: int | None = None, axes: Frame = "world") ->
         pose = _from_json(path)
     else:
         raise UserError(f"{path}: a pose file ends in {', '.join(_SUFFIXES)}")
+    if pose.rotmat.numel() == 0:
+        raise UserError(f"{path}: holds no pose (its shape is {tuple(pose.rotmat.shape)})")
     pose = _unround(pose, path).check(str(path))
     if frame is not None:
         if not pose.batch_shape or not -len(pose) <= frame < len(pose):
@@ -139,7 +142,8 @@ def _shape_and_translation(arrays: dict[str, np.ndarray], path: Path) -> tuple[A
 
 
 def _from_npy(path: Path) -> Pose:
-    return _build(lambda: Pose(torch.from_numpy(_numbers(read_npy(path), path))), path)
+    rotmat = _numbers(read_npy(path), path)
+    return _build(lambda: Pose(torch.from_numpy(rotmat)), path)
 
 
 def _numbers(array: np.ndarray, path: Path) -> np.ndarray:

@@ -1,5 +1,6 @@
 """`llmpose body …`: which body model is in use, pictures and meshes of poses, pose files from one format to another."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,8 @@ _Kind = Annotated[str, typer.Option(help="smpl, smplh or smplx.")]
 _Gender = Annotated[str, typer.Option(help="neutral, male or female.")]
 _Frame = Annotated[int | None, typer.Option(help="One pose of a sequence, counted from 0.")]
 _Axes = Annotated[str, typer.Option(help="The frame the file's root is in: world (z up, as AMASS), camera, or y-up.")]
+
+_VIEWS = ("front", "left", "back", "right")
 
 
 def register(app: typer.Typer) -> None:
@@ -72,7 +75,10 @@ def convert(
     pose = pose.mirrored() if mirror else pose
     pose = pose.without_yaw() if face_viewer else pose
     pose.save(out)
-    typer.echo(f"wrote {out}: {pose!r}")
+    left_out = [name for name in ("betas", "trans_m") if getattr(pose, name) is not None] if out.suffix == ".npy" else []
+    pose = replace(pose, **dict.fromkeys(left_out))
+    said = f"; {' and '.join(left_out)} left out, an .npy holds rotations only" if left_out else ""
+    typer.echo(f"wrote {out}: {pose!r}{said}")
 
 
 @body_app.command()
@@ -95,7 +101,9 @@ def render(
     from llmpose.body.render import render_pose
     from llmpose.errors import BadUsage
 
-    views = ("front", "left", "back", "right") if view == "all" else (view,)
+    if view not in (*_VIEWS, "three_quarter", "all"):
+        raise BadUsage(f"--view {view!r}; choose one of {', '.join(_VIEWS)}, three_quarter or all")
+    views = _VIEWS if view == "all" else (view,)
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise BadUsage(f"{out}: a picture is written as .png or .jpg")
     body = _load(model, "smpl", gender)
@@ -139,7 +147,14 @@ def export(
 
 def _load(model: str | None, kind: str, gender: str) -> "BodyModel":
     from llmpose.body.model import load_body_model
+    from llmpose.errors import BadUsage
 
+    for name, given, choices in (
+        ("--kind", kind, ("smpl", "smplh", "smplx")),
+        ("--gender", gender, ("neutral", "male", "female")),
+    ):
+        if given not in choices:
+            raise BadUsage(f"{name} {given!r}; choose one of {', '.join(choices)}")
     return load_body_model(model, kind=kind, gender=gender)  # pyright: ignore[reportArgumentType]  (it checks)
 
 

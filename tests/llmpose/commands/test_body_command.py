@@ -37,7 +37,9 @@ def test_info_says_which_file_and_what_is_in_it() -> None:
 
 def test_convert_keeps_the_pose_through_all_formats(walk: Path, tmp_path: Path) -> None:
     run("convert", walk, tmp_path / "one.json", "--frame", 11)
-    run("convert", tmp_path / "one.json", tmp_path / "one.npy")
+    assert "trans_m left out, an .npy holds rotations only" in run(
+        "convert", tmp_path / "one.json", tmp_path / "one.npy"
+    )
     expected = Pose.load(walk, frame=11)
     torch.testing.assert_close(Pose.load(tmp_path / "one.npy").rotmat, expected.rotmat, atol=2e-6, rtol=0)
     run("convert", walk, tmp_path / "other.npz", "--mirror", "--face-viewer")
@@ -79,9 +81,10 @@ def test_bad_words_are_said(walk: Path, tmp_path: Path) -> None:
         (("render", walk, tmp_path / "x.gif"), BadUsage, "png or .jpg"),
         (("convert", walk, tmp_path / "x.npz", "--axes", "up"), BadUsage, "choose world, camera or y-up"),
         (("convert", walk, tmp_path / "x.bvh"), UserError, "saved as .npz, .npy, .json"),
-        (("render", walk, tmp_path / "x.png", "--view", "top", "--model", "stand-in"), UserError, "unknown view 'top'"),
+        (("render", walk, tmp_path / "x.png", "--view", "top", "--model", "stand-in"), BadUsage, "--view 'top'; choose"),
         (("info", "--model", tmp_path / "absent.pkl"), UserError, "no such file"),
-        (("info", "--kind", "star"), UserError, "choose smpl, smplh or smplx"),
+        (("info", "--kind", "star"), BadUsage, "--kind 'star'; choose one of smpl, smplh, smplx"),
+        (("info", "--gender", "nuetral"), BadUsage, "choose one of neutral, male, female"),
     ):
         with pytest.raises(error, match=message):
             run(*words)

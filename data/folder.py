@@ -76,7 +76,12 @@ def read_manifest(path: Path, form: str, what: str) -> dict[str, Any]:
             + "; make one with: llmpose data prepare SOURCE --root DIR --out DIR"
         )
     if manifest.get("format") != form:
-        raise UserError(f"{path}: not {what}: its {MANIFEST} says {manifest.get('format')!r}, expected {form!r}")
+        # What `data build` writes holds its record sets in folders of their own.
+        within = [str(child.parent) for child in sorted(Path(path).glob(f"*/{MANIFEST}"))]
+        raise UserError(
+            f"{path}: not {what}: its {MANIFEST} says {manifest.get('format')!r}, expected {form!r}"
+            + (f"; look into {' or '.join(within)}" if within else "")
+        )
     if manifest.get("version") != _VERSION:
         raise UserError(
             f"{path}: written in version {manifest.get('version')!r} of the format, this program reads {_VERSION}; "

@@ -117,7 +117,8 @@ class RecordSet(Rows):
                 for record, reason in zip(batch, reasons, strict=True):
                     reason = reason or ("id is there twice" if record.id in seen else None)
                     if reason is not None:
-                        rejects.add(reason, record.id)
+                        # of an image it helps to know the file, below the folder that was given
+                        rejects.add(reason, record.image if reason.startswith("image ") else record.id)
                         continue
                     seen.add(record.id)
                     rejects.accepted += 1

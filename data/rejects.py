@@ -33,12 +33,14 @@ class Rejects:
     def add(self, reason: str, what: str, count: int = 1) -> None:
         """Set `what` aside (an id or a file name) for `reason`; `count` when it stands for several records."""
         self.counts[reason] += count
-        if len(self.examples[reason]) < _EXAMPLES:
-            self.examples[reason].append(what)
+        examples = self.examples[reason]
+        if len(examples) < _EXAMPLES and what not in examples:  # several people of one picture name it once
+            examples.append(what)
 
     def leave_out(self, reason: str, count: int = 1) -> None:
         """Count what an option or a convention leaves out, such as crowds in COCO."""
-        self.left_out[reason] += count
+        if count:
+            self.left_out[reason] += count
 
     @property
     def rejected(self) -> int:
@@ -60,7 +62,7 @@ class Rejects:
 
     def _named(self, reason: str) -> str:
         examples = self.examples[reason]
-        return ", ".join(examples) + (", …" if self.counts[reason] > len(examples) else "")
+        return ", ".join(examples) + (", …" if self.counts[reason] > len(examples) == _EXAMPLES else "")
 
     def check(self, where: str) -> None:
         """Stop when too much was set aside, saying why and how to allow more."""

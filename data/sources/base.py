@@ -1,5 +1,6 @@
 """What a source is: a reader of one dataset's published layout, and what people need to know to get it."""
 
+import difflib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -49,8 +50,10 @@ class Source:
             raise BadUsage(f"{self.name} has no split {split!r}; choose one of {', '.join(self.splits)}")
         unknown = [name for name in options if name not in self.options]
         if unknown:
+            close = difflib.get_close_matches(unknown[0], self.options, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
             known = ", ".join(self.options) or "none"
-            raise BadUsage(f"{self.name} has no option {unknown[0]!r}; it has: {known}")
+            raise BadUsage(f"{self.name} has no option {unknown[0]!r}{hint}; it has: {known}")
         return self.reader(root, split, rejects, **options)
 
     def own_skeletons(self, root: str | Path, **options: Any) -> dict[str, Skeleton]:

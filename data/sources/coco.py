@@ -64,7 +64,10 @@ def annotation_files(root: Path, split: str | None, given: str, pattern: str) ->
         candidates = [root / pattern.format(split=name, year=year) for year in years]
         files += [(path, name) for path in candidates if path.is_file()][:1]
     if not files:
-        raise not_the_dataset(root, "the dataset", pattern.format(split=split or "{train,val}", year="2017"))
+        usual = pattern.format(split=split or "{train,val}", year="2017")
+        raise not_the_dataset(
+            root, "a dataset in COCO's layout", f"{usual}, or a file named by --option annotations=FILE.json"
+        )
     return files
 
 

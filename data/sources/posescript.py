@@ -24,6 +24,7 @@ from llmpose.errors import BadUsage, UserError
 _SPLITS = ("train", "val", "test")
 _KINDS = ("human", "auto", "paraphrases", "refined")
 """Who wrote the texts."""
+_UNLISTED = "texts whose id stands in no split"
 Place = tuple[str, int]
 """AMASS file and frame."""
 
@@ -40,16 +41,20 @@ def _read_posescript(
     places = _places(folder)
     poses = _AmassPoses(_motion_roots(root, folder, amass), rejects)
     images = _images(folder, root)
+    unlisted = {number for texts_of in written for number in texts_of}
     for name in _SPLITS if split is None else (split,):
         ids = [int(number) for number in _split_file(folder, f"{name}_ids*.json")]
         # A split of the release is its ids that have a text; the 6,293 people wrote about are few of the 100,000.
-        wanted = [number for number in ids if any(str(number) in texts_of for texts_of in written)]
+        wanted = [number for number in ids if any(texts_of.get(str(number)) for texts_of in written)]
         rejects.leave_out("without such a text", len(ids) - len(wanted))
         for number, pose in poses.read({number: places.get(number) for number in wanted}):
             pose.split = name
             pose.texts = [text for texts_of in written for text in texts_of.get(str(number), [])]
             pose.image, pose.box_xyxy_px = images.get(number, (None, None))
             yield pose
+        unlisted.difference_update(map(str, ids))
+    if split is None:
+        rejects.leave_out(_UNLISTED, len(unlisted))
 
 
 # ---- PoseFix --------------------------------------------------------------------------------------------------------
@@ -74,6 +79,7 @@ def _read_posefix(
     poses = _AmassPoses(_motion_roots(root, scripts, amass), rejects)
     images = _images(scripts, root)
     done: set[int] = set()
+    unlisted = {pair for texts_of in written for pair in texts_of}
     left = limit
     for name in _SPLITS if split is None else (split,):
         listed = [
@@ -81,7 +87,8 @@ def _read_posefix(
             for where in ("in", "out")
             for pair in _split_file(folder, f"{name}_{where}_sequence_pair_ids.json")
         ]
-        wanted = [pair for pair in listed if any(str(pair) in texts_of for texts_of in written)]
+        unlisted.difference_update(map(str, listed))
+        wanted = [pair for pair in listed if any(texts_of.get(str(pair)) for texts_of in written)]
         rejects.leave_out("without such a text", len(listed) - len(wanted))
         wanted = wanted if left is None else wanted[:left]
         left = None if left is None else left - len(wanted)
@@ -114,6 +121,8 @@ def _read_posefix(
                 in_sequence=in_sequence,
                 attributes=attributes,
             )
+    if split is None:
+        rejects.leave_out(_UNLISTED, len(unlisted))
 
 
 # ---- what both share ------------------------------------------------------------------------------------------------
@@ -238,7 +247,11 @@ def _texts(folder: Path, release: str, kind: str) -> dict[str, list[str]]:
     """Id -> texts, from the file of this kind; a release without it is told."""
     found = sorted(folder.glob(f"{release}_{kind}_*.json")) or sorted(folder.glob(f"{release}_{kind}.json"))
     if not found:
-        raise UserError(f"{folder}: has no {release}_{kind}_*.json; choose other texts with --option texts=…")
+        there = [name for name in _KINDS if any(folder.glob(f"{release}_{name}*.json"))]
+        raise UserError(
+            f"{folder}: has no {release}_{kind}_*.json; "
+            + (f"choose other texts with --option texts={','.join(there)}" if there else "nor texts of another kind")
+        )
     content = read_json(found[-1])
     if not isinstance(content, dict):
         raise UserError(f"{found[-1]}: expected id -> text or texts")

@@ -75,9 +75,11 @@ def convert(
     pose = pose.mirrored() if mirror else pose
     pose = pose.without_yaw() if face_viewer else pose
     pose.save(out)
-    left_out = [name for name in ("betas", "trans_m") if getattr(pose, name) is not None] if out.suffix == ".npy" else []
-    pose = replace(pose, **dict.fromkeys(left_out))
-    said = f"; {' and '.join(left_out)} left out, an .npy holds rotations only" if left_out else ""
+    known = [name for name in ("betas", "trans_m") if getattr(pose, name) is not None]
+    said = ""
+    if known and out.suffix == ".npy":
+        pose = replace(pose, **dict.fromkeys(known))
+        said = f"; {' and '.join(known)} left out, an .npy holds rotations only"
     typer.echo(f"wrote {out}: {pose!r}{said}")
 
 

@@ -84,8 +84,9 @@ def test_prepare_takes_one_split_and_the_first_few(amass: Path, tmp_path: Path) 
         (["amass", "--option", "step"], 2, "expected name=value"),
         (["amass", "--option", "step=0"], 2, "option step lies between"),
         (["amass", "--option", "pace=1"], 2, "it has: subsets, trim, step"),
+        (["amass", "--option", "setp=1"], 2, "did you mean 'step'?"),
         (["amass", "--images", "yes"], 2, "choose one of none, exists, header, decode"),
-        (["coco"], 1, "not the dataset: expected annotations/person_keypoints"),
+        (["coco"], 1, "not a dataset in COCO's layout: expected annotations/person_keypoints"),
     ],
 )
 def test_a_mistake_is_one_line_and_an_exit_code(
@@ -111,7 +112,7 @@ def test_too_many_rejects_say_how_to_allow_them(
     arguments = ("data", "prepare", "coco", "--root", coco, "--out", tmp_path / "out")
     code, line = fails(monkeypatch, capsys, *arguments)
     assert code == 1
-    assert "3 image missing (coco/val/0, coco/val/1, coco/val/2)" in line
+    assert "3 image missing (val2017/1.jpg); that is" in line
     assert "--max-rejects 1" in line
     assert len(line.strip().splitlines()) == 1
 

@@ -223,7 +223,8 @@ def test_a_bad_record_is_set_aside_by_its_reason(tmp_path: Path, images: Path, r
     records = RecordSet.write(tmp_path / "set", [BAD[reason], *pose_records(3)], image_root=images, rejects=rejects)
     assert [record.id for record in records] == ["r0", "r1", "r2"]
     assert rejects.counts == {reason: 1}
-    assert records.manifest["rejects"]["reasons"][reason] == {"count": 1, "examples": ["bad"]}
+    example = BAD[reason].image if reason.startswith("image ") else "bad"
+    assert records.manifest["rejects"]["reasons"][reason] == {"count": 1, "examples": [example]}
 
 
 def test_pixels_are_decoded_when_asked(tmp_path: Path, images: Path) -> None:

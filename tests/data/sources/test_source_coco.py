@@ -132,7 +132,7 @@ def test_what_is_wrong_is_set_aside_by_reason(tmp_path: Path, coco: Callable[...
 
 def test_a_missing_image_stops_by_default(tmp_path: Path, coco: Callable[..., Path]) -> None:
     root = coco(annotation(1), file_name="gone.jpg")
-    with pytest.raises(UserError, match=r"1 image missing \(coco/val/1\).*--max-rejects 1"):
+    with pytest.raises(UserError, match=r"1 image missing \(val2017/gone.jpg\).*--max-rejects 1"):
         prepare("coco", root, tmp_path / "out")
 
 

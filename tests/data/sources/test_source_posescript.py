@@ -88,6 +88,12 @@ def test_an_empty_caption_is_set_aside(release: Path, write_json: WriteJson, tmp
     assert rejects.counts == {"empty text": 1}
 
 
+def test_texts_that_nothing_can_use_are_counted(release: Path, read: Read, write_json: WriteJson, rejects: Rejects):
+    write_json(release / "posescript_release/posescript_human_6293.json", {"0": "He kneels.", "1": [], "9": "Who?"})
+    assert [record.id for record in read("posescript", release)] == ["posescript/0"]
+    assert rejects.left_out == {"without such a text": 4, "texts whose id stands in no split": 1}
+
+
 def test_pairs_of_one_motion_know_how_far_the_body_turned(release: Path, read: Read) -> None:
     items = read("posefix", release, "train", texts="human,auto")
     pairs = {item.id: item for item in items if isinstance(item, PairRecord)}
@@ -124,7 +130,7 @@ def test_a_limit_reads_only_the_poses_of_its_pairs(release: Path, tmp_path: Path
 
 
 def test_what_is_missing_is_said(release: Path, read: Read, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="paraphrases"):
+    with pytest.raises(UserError, match=r"no posefix_paraphrases.*choose other texts with --option texts=human,auto"):
         read("posefix", release, texts="paraphrases")
     with pytest.raises(BadUsage, match="option texts 'robot'"):
         read("posescript", release, texts="robot")

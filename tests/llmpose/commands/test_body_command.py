@@ -81,7 +81,7 @@ def test_bad_words_are_said(walk: Path, tmp_path: Path) -> None:
         (("render", walk, tmp_path / "x.gif"), BadUsage, "png or .jpg"),
         (("convert", walk, tmp_path / "x.npz", "--axes", "up"), BadUsage, "choose world, camera or y-up"),
         (("convert", walk, tmp_path / "x.bvh"), UserError, "saved as .npz, .npy, .json"),
-        (("render", walk, tmp_path / "x.png", "--view", "top", "--model", "stand-in"), BadUsage, "--view 'top'; choose"),
+        (("render", walk, tmp_path / "x.png", "--view", "top"), BadUsage, "--view 'top'; choose one of front"),
         (("info", "--model", tmp_path / "absent.pkl"), UserError, "no such file"),
         (("info", "--kind", "star"), BadUsage, "--kind 'star'; choose one of smpl, smplh, smplx"),
         (("info", "--gender", "nuetral"), BadUsage, "choose one of neutral, male, female"),

@@ -51,6 +51,10 @@ INSTRUCTION_PROMPT = (
 )
 """System and user prompt for pairs; the purposes of suppl. Fig. 3 in our own words."""
 
+_PATIENCE = 3
+"""A server that left so many questions for each worker unanswered, and answered none between, is not asked any more:
+each costs all of its tries, and thousands would wait for hours."""
+
 _REFUSALS = re.compile(r"^(?:i'?m sorry|sorry|i cannot|i can't|as an ai|unfortunately)\b", re.IGNORECASE)
 
 
@@ -60,7 +64,7 @@ class Report:
 
     refined: int = 0
     cached: int = 0
-    """Of the refined ones, answers that were on disk already."""
+    """Answers that were on disk already, usable or not."""
     tokens: int = 0
     fell_back: Counter[str] = field(default_factory=Counter)
     """By reason: these have the rule-based text."""
@@ -68,7 +72,7 @@ class Report:
     def summary(self) -> str:
         back = ", ".join(f"{count} {reason}" for reason, count in sorted(self.fell_back.items())) or "none"
         return (
-            f"{self.refined} refined ({self.cached} from the cache), {self.tokens} tokens; fell back to rules: {back}"
+            f"{self.refined} refined ({self.cached} answers from the cache), {self.tokens} tokens; fell back to rules: {back}"
         )
 
 
@@ -78,7 +82,8 @@ class Refiner:
     def __init__(
         self, endpoint: Endpoint, cache: Path, *, workers: int = 8, max_tokens_total: int | None = None
     ) -> None:
-        """cache: a .jsonl file, made if it is not there. max_tokens_total: after so many nothing more is asked."""
+        """cache: a .jsonl file, made if it is not there. max_tokens_total: nothing is asked that would pass it, as far
+        as can be known: a question under way counts as the dearest one so far."""
         self.endpoint = endpoint
         self.cache = cache
         self.workers = workers
@@ -86,6 +91,9 @@ class Refiner:
         self.report = Report()
         self._lock = threading.Lock()
         self._stop: Exception | None = None
+        self._unanswered = 0
+        self._under_way = 0
+        self._dearest = 0
         self._answers = _read_cache(cache)
 
     @property
@@ -124,7 +132,7 @@ class Refiner:
         progress: Progress,
     ) -> list[str]:
         assert len(texts) == len(fallback) == len(values)
-        self._stop = None
+        self._stop, self._unanswered = None, 0
 
         def one(text: str, instead: str, row: list[float]) -> str:
             answer, reason = self._answer(prompt[0], prompt[1].replace("{text}", text))
@@ -154,18 +162,32 @@ class Refiner:
                 return self._answers[key], None
             if self._stop is not None:
                 return None, "stopped"
-            if self.budget is not None and self.report.tokens >= self.budget:
+            if self._unanswered >= _PATIENCE * self.workers:
+                return None, "no answer"
+            # Before the first answer the question's own length has to do: four letters are about a token.
+            expected = (self._dearest or (len(system) + len(user)) // 4) * self._under_way
+            if self.budget is not None and self.report.tokens + expected >= self.budget:
                 return None, "over budget"
+            self._under_way += 1
         try:
             answer = self.endpoint.ask(system, user)
         except NoAnswerError as error:
-            logger.warning("refine %s", error)
+            with self._lock:
+                self._under_way -= 1
+                self._unanswered += 1
+                last = self._unanswered == _PATIENCE * self.workers
+            end = "; nothing more is asked, the same command goes on from the answers kept" if last else ""
+            logger.warning("refine %s%s", error, end)
             return None, "no answer"
         except Exception as error:  # the others stop asking too, then it is raised
             with self._lock:
+                self._under_way -= 1
                 self._stop = self._stop or error
             return None, "stopped"
         with self._lock:
+            self._under_way -= 1
+            self._unanswered = 0
+            self._dearest = max(self._dearest, answer.tokens)
             self.report.tokens += answer.tokens
             self._answers[key] = answer.text
             self.cache.parent.mkdir(parents=True, exist_ok=True)

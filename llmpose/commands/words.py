@@ -159,6 +159,11 @@ def build(
     what = "pairs" if "num_pairs" in manifest else "poses"
     splits = ", ".join(f"{split} {number:,}" for split, number in manifest["splits"].items())
     typer.echo(f"{out}: {manifest[f'num_{what}']:,} {what} ({splits}), {manifest['num_refined']:,} with a refined text")
+    got = manifest["splits"].get("train", manifest[f"num_{what}"])
+    if count is not None and got < count:
+        typer.echo(f"that is fewer than the {count:,} asked for: {source} gives no more")
+    if dataset == "posefix":
+        typer.echo(f"{manifest['in_sequence']:,} pairs from one motion, the others from two")
     if refiner is not None:
         typer.echo(refiner.report.summary())
 

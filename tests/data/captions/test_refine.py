@@ -123,6 +123,16 @@ def test_a_server_that_never_answers_leaves_the_rules_and_is_counted(server: Ser
     assert dict(refiner.report.fell_back) == {"no answer": 2}
 
 
+def test_a_server_that_is_gone_is_not_asked_thousands_of_times(server: Server, tmp_path: Path) -> None:
+    server.script = ["DROP"] * 1000
+    refiner = Refiner(ask_at(server), tmp_path / "cache.jsonl", workers=2)
+    assert set(refine(refiner, [f"Notes {number}." for number in range(200)])) == {"Rules."}
+    assert dict(refiner.report.fell_back) == {"no answer": 200}
+    assert len(server.requests) <= 7 * refiner.endpoint.max_tries
+    server.script = []
+    assert refine(refiner, ["Notes 1."]) == ["The person waves."]  # a later set is asked anew
+
+
 @pytest.mark.parametrize("status", [401, 404, 400])
 def test_a_refused_key_or_an_unknown_model_stops_everything(server: Server, tmp_path: Path, status: int) -> None:
     server.script = [f"STATUS {status}"] * 50
@@ -157,6 +167,15 @@ def test_a_spent_budget_leaves_the_rules(server: Server, tmp_path: Path) -> None
     texts = refine(refiner, [f"Notes {number}." for number in range(10)])
     assert texts.count("The person waves.") == 3
     assert refiner.report.fell_back["over budget"] == 7
+
+
+def test_a_budget_holds_for_questions_under_way_too(server: Server, tmp_path: Path) -> None:
+    server.script = ["The person sits."] + ["SLOW"] * 8
+    refiner = Refiner(ask_at(server), tmp_path / "cache.jsonl", workers=1)
+    refine(refiner, ["Notes."])  # now it is known what a question costs: 100 tokens
+    refiner.workers, refiner.budget = 8, 400
+    refine(refiner, [f"Notes {number}." for number in range(20)])
+    assert refiner.report.tokens <= 400
 
 
 @pytest.mark.parametrize(

@@ -135,8 +135,7 @@ def compose(row: Row, choose: Choose) -> str:
 def _assemble(opening: str, legs: list[Bit], trunk: list[Bit], arms: list[Bit], head: list[Bit]) -> str:
     first = opening
     if legs:
-        joint = " and " if " with " in opening else " with "
-        first += joint + " and ".join(bit.text for bit in legs)
+        first = with_legs(opening, legs)
     first += "".join(f", {bit.text}" for bit in trunk)
     sentences = [first]
     if arms:
@@ -144,6 +143,17 @@ def _assemble(opening: str, legs: list[Bit], trunk: list[Bit], arms: list[Bit], 
     if head:
         sentences.append("the head is " + " and ".join(bit.text for bit in head))
     return " ".join(sentence[:1].upper() + sentence[1:] + "." for sentence in sentences)
+
+
+def with_legs(opening: str, legs: list[Bit]) -> str:
+    """A posture and what is special about its legs, whether or not the posture's words have a "with" already."""
+    texts = [bit.text for bit in legs]
+    return listed([opening, *texts]) if " with " in opening else f"{opening} with {listed(texts)}"
+
+
+def listed(texts: list[str]) -> str:
+    """a; a and b; a, b and c."""
+    return " and ".join([*([", ".join(texts[:-1])] if texts[1:] else []), texts[-1]])
 
 
 def fill(text: str, side: str) -> str:

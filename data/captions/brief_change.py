@@ -26,7 +26,9 @@ from data.captions.brief import (
     carries,
     fill,
     leg_bits,
+    listed,
     measure_stances,
+    with_legs,
     words_for_arm,
 )
 from data.captions.limb_states import Elbow, Hand, Leg, Together, Towards, unpack_arm
@@ -95,8 +97,10 @@ def _sentence(text: str) -> str:
 
 
 def _join(bits: list[Bit]) -> str:
+    """Commands in one sentence. After one with an "and" or a comma of its own there is a comma: there it ends."""
     texts = [bit.text for bit in bits]
-    return texts[0] if len(texts) == 1 else ", ".join(texts[:-1]) + " and " + texts[-1]
+    mixed = any(", " in text or " and " in text for text in texts[:-1])
+    return f"{', '.join(texts[:-1])}, and {texts[-1]}" if mixed else listed(texts)
 
 
 def _sentences(bits: list[Bit]) -> list[list[Bit]]:
@@ -122,9 +126,8 @@ def _posture(a: Row, b: Row, choose: Choose) -> list[Bit]:
             command = choose(words["stand" if bent else "straight"])
         else:
             command = fill(choose(words["posture"][now.name]), SIDES[b.side])
-        legs = [bit.text for bit in leg_bits(b, now, choose)]
-        if legs:
-            command += (" and " if " with " in command else " with ") + " and ".join(legs)
+        legs = leg_bits(b, now, choose)
+        command = with_legs(command, legs) if legs else command
         bits = [Bit(100, command)]
     else:
         bits = _legs(a, b, now, choose)

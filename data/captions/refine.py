@@ -71,9 +71,8 @@ class Report:
 
     def summary(self) -> str:
         back = ", ".join(f"{count} {reason}" for reason, count in sorted(self.fell_back.items())) or "none"
-        return (
-            f"{self.refined} refined ({self.cached} answers from the cache), {self.tokens} tokens; fell back to rules: {back}"
-        )
+        cached = f"{self.cached} answers from the cache"
+        return f"{self.refined} refined ({cached}), {self.tokens} tokens; fell back to rules: {back}"
 
 
 class Refiner:

@@ -73,6 +73,13 @@ def _raise_left_arm() -> tuple[torch.Tensor, torch.Tensor]:
     return down, Pose.from_axis_angle(axis_angle).rotmat
 
 
+def test_a_command_with_a_comma_or_an_and_of_its_own_ends_with_a_comma(pairs) -> None:
+    a, b = pairs
+    said = [text for (text,) in compare(a.joints_m, b.joints_m, style="brief", rotmat_a=a.rotmat, rotmat_b=b.rotmat)]
+    assert any(", slightly bent, and " in text for text in said)
+    assert not [text for text in said if re.search(r", (slightly bent|forearms? [^,.]*) and ", text)]
+
+
 def test_raising_the_left_arm_is_said_so_and_lowering_it_the_other_way() -> None:
     down, up = (text_joints(rotmat) for rotmat in _raise_left_arm())
     assert compare(down, up, style="brief") == [["Raise the left arm overhead."]]

@@ -67,6 +67,11 @@ def test_brief_captions_have_at_most_45_words_and_mostly_20_to_35(poses, seed) -
     assert 20 <= np.mean(counts) <= 35
 
 
+def test_brief_captions_list_three_things_with_a_comma(poses) -> None:
+    firsts = [text.split(".")[0] for (text,) in describe(poses.joints_m, style="brief")]
+    assert not [text for text in firsts if text.count(" and the ") > 1]
+
+
 def test_brief_captions_tell_poses_apart(poses) -> None:
     captions = {text for (text,) in describe(poses.joints_m, style="brief", rotmat=poses.rotmat)}
     assert len(captions) > 0.7 * len(poses)

@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from eval.benchmarks.base import Bench, MissingNeed, Result
-from eval.benchmarks.keypoints import Asked, TestObjects, VisualPrompts, said_points
+from eval.benchmarks.keypoint_objects import Asked, TestObjects, said_points
+from eval.benchmarks.keypoints import VisualPrompts
 from eval.report_sections import pick_by_rule, side_by_side
 
 if TYPE_CHECKING:

@@ -9,15 +9,14 @@ import pytest
 from data.prepare import prepare
 from data.synth import object_world
 from eval.benchmarks.base import Bench, MissingNeed
+from eval.benchmarks.keypoint_objects import TestObjects, said_points
 from eval.benchmarks.keypoints import (
     MEAN_KEYPOINT,
     CombinedPrompts,
     CrossGroups,
     Semantics,
-    TestObjects,
     TextualPrompts,
     VisualPrompts,
-    said_points,
 )
 from eval.predict import Prediction
 

@@ -80,6 +80,12 @@ def main() -> None:
             raise
         typer.echo(f"llmpose: {' '.join(str(error).split())}", err=True)
         sys.exit(2 if isinstance(error, BadUsage) else 1)
+    except OSError as error:
+        if debug or not error.filename:
+            raise
+        # A folder that may not be written, a name that is taken, a disk that is full: what the system says is enough.
+        typer.echo(f"llmpose: {error.filename}: {error.strerror}", err=True)
+        sys.exit(1)
     except ModuleNotFoundError as error:
         if debug or (error.name or "").split(".")[0] not in workshop.PACKAGES:
             raise

@@ -65,6 +65,15 @@ def test_bad_usage_is_one_line_too(words: tuple[str, ...], says: str) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    pose = tmp_path / "pose.json"
+    pose.write_text('{"format": "llmpose.pose", "poses": [{"axis_angle": {}}]}')
+    done = python("-m", "llmpose.cli", "body", "convert", str(pose), str(tmp_path / "taken" / "pose.npz"))
+    assert done.returncode == 1
+    assert done.stderr == f"llmpose: {tmp_path / 'taken'}: File exists\n"
+
+
 def test_no_words_at_all_show_the_help() -> None:
     done = python("-m", "llmpose.cli", "data")
     assert done.returncode == 2

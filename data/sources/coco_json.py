@@ -61,7 +61,13 @@ def coco_records(path: Path, layout: Layout, *, split: str, images_below: str, r
             rejects.add("annotation without an image entry", f"{path.name}: annotation {annotation.get('id')}")
     for image in content["images"]:
         for annotation in by_image[image["id"]]:
-            record = _record(annotation, image, categories, layout, split, images_below, rejects)
+            try:
+                record = _record(annotation, image, categories, layout, split, images_below, rejects)
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+                # a word where a number belongs, a list that is too short, a key that is not there
+                found = f"{path.name}: annotation {annotation.get('id')}: {type(error).__name__}: {error}"
+                rejects.add("annotation not readable", " ".join(found.split()))
+                continue
             if record is not None:
                 yield record
 

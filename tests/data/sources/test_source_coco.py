@@ -130,6 +130,23 @@ def test_what_is_wrong_is_set_aside_by_reason(tmp_path: Path, coco: Callable[...
     }
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bbox": [1, 2, "wide", 4]},
+        {"keypoints": ["left"] * 51},
+        {"segmentation": {"size": [48, 64]}},
+        {"llmpose": {"pose": [0.0, [1.0, 2.0, 3.0]]}},
+        {"llmpose": {"pose": [[0.0, 1.0]] * 3}},
+    ],
+    ids=["box", "keypoints", "mask", "ragged pose", "short pose"],
+)
+def test_an_annotation_of_another_form_is_set_aside(coco: Callable[..., Path], read: Read, rejects: Rejects, change):
+    assert [record.id for record in read("coco", coco(annotation(1, **change), annotation(2)))] == ["coco/val/2"]
+    assert rejects.counts == {"annotation not readable": 1}
+    assert "annotation 1: " in rejects.examples["annotation not readable"][0]
+
+
 def test_a_missing_image_stops_by_default(tmp_path: Path, coco: Callable[..., Path]) -> None:
     root = coco(annotation(1), file_name="gone.jpg")
     with pytest.raises(UserError, match=r"1 image missing \(val2017/gone.jpg\).*--max-rejects 1"):

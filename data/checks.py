@@ -20,6 +20,9 @@ _ROTATION_TOLERANCE = 1e-3
 _FARTHEST_M = 100.0
 """A joint farther out than this is in other units: a person in millimetres is 1700 tall."""
 
+_SAME_M = 1e-4
+"""Joints that are nearer to each other than this are one point, written many times."""
+
 
 def check_records(
     records: Sequence[Record],
@@ -133,6 +136,8 @@ def _check_arrays(record: Record, find_skeleton: Callable[[str], Skeleton]) -> s
             return f"{name} holds NaN or infinite numbers"
     if record.joints_m is not None and np.abs(record.joints_m).max(initial=0) > _FARTHEST_M:
         return "joints farther than 100 m (are they in millimetres?)"
+    if record.joints_m is not None and len(record.joints_m) > 1 and np.ptp(record.joints_m, axis=0).max() < _SAME_M:
+        return "all joints at the same place"
     if record.keypoints is not None:
         if record.skeleton is None:
             return "keypoints without a skeleton"

@@ -74,7 +74,7 @@ def _read_posefix(
     scripts = _release(Path(posescript).expanduser() if posescript else root, "posescript")
     kinds = _kinds(texts, folder, "posefix")
     written = [_texts(folder, "posefix", kind) for kind in kinds]
-    pose_ids = read_json(folder / "pair_id_2_pose_ids.json")
+    pose_ids = _pairs(folder)
     places = _places(scripts)
     poses = _AmassPoses(_motion_roots(root, scripts, amass), rejects)
     images = _images(scripts, root)
@@ -96,7 +96,7 @@ def _read_posefix(
         for pair in beyond:
             rejects.add("pair id that the release does not define", f"posefix/{pair}")
         wanted = [pair for pair in wanted if 0 <= pair < len(pose_ids)]
-        new = dict.fromkeys(int(number) for pair in wanted for number in pose_ids[pair] if int(number) not in done)
+        new = dict.fromkeys(number for pair in wanted for number in pose_ids[pair] if number not in done)
         headings: dict[int, float] = {}
         for number, record in poses.read({number: places.get(number) for number in new}):
             record.split = name
@@ -105,7 +105,7 @@ def _read_posefix(
             yield record
         done.update(new)
         for pair in wanted:
-            a, b = (int(number) for number in pose_ids[pair])
+            a, b = pose_ids[pair]
             in_sequence = a in places and b in places and places[a][0] == places[b][0]
             attributes = {}
             if in_sequence and a in headings and b in headings:
@@ -233,6 +233,17 @@ def _places(folder: Path) -> dict[int, Place]:
         raise UserError(f'{path}: expected {{"0": ["AMASS", "path.npz", frame], …}}') from None
 
 
+def _pairs(folder: Path) -> list[tuple[int, int]]:
+    """Pair id -> ids of its two poses."""
+    path = folder / "pair_id_2_pose_ids.json"
+    try:
+        return [(int(a), int(b)) for a, b in read_json(path)]
+    except (TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: expected [[id of pose A, id of pose B], …]") from None
+
+
 def _kinds(given: str, release: Path, name: str) -> tuple[str, ...]:
     """The option `texts`: one kind, several with commas, or all that are there."""
     if given == "all":
@@ -253,7 +264,7 @@ def _texts(folder: Path, release: str, kind: str) -> dict[str, list[str]]:
             + (f"choose other texts with --option texts={','.join(there)}" if there else "nor texts of another kind")
         )
     content = read_json(found[-1])
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not all(isinstance(texts, (str, list)) for texts in content.values()):
         raise UserError(f"{found[-1]}: expected id -> text or texts")
     return {number: [texts] if isinstance(texts, str) else list(texts) for number, texts in content.items()}
 

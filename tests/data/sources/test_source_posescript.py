@@ -150,6 +150,16 @@ def test_ids_of_another_form_are_one_line(release: Path, read: Read, write_json:
         read("posescript", release)
 
 
+def test_pairs_and_texts_of_another_form_are_one_line(release: Path, read: Read, write_json: WriteJson) -> None:
+    fix = release / "posefix_release"
+    write_json(fix / "pair_id_2_pose_ids.json", [[0, 1, 2]])
+    with pytest.raises(UserError, match=r"pair_id_2_pose_ids.json: expected \[\[id of pose A"):
+        read("posefix", release)
+    write_json(fix / "posefix_human_6157.json", {"0": 3})
+    with pytest.raises(UserError, match=r"posefix_human_6157\.json: expected id -> text or texts"):
+        read("posefix", release)
+
+
 def test_what_our_builders_add_is_read_too(release: Path, read: Read, write_json: WriteJson) -> None:
     """poses/ of its own, an image for a pose, texts refined by a language model; no AMASS needed for these."""
     script = release / "posescript_release"

@@ -289,8 +289,8 @@ def _leg(body: Geometry, low: Tensor, index: int) -> Tensor:
         (straight & (ahead.abs() < out) & (out > 0.28), Leg.SIDEWAYS),
         (straight & (ahead > 0.25), Leg.FORWARD),
         (straight & (ahead < -0.25), Leg.BACK),
+        (~straight & (ahead < -0.12), Leg.FOOT_BACK),  # also where the knee is a little ahead: the foot is what shows
         (~straight & (body.ahead(thigh) > 0.17), Leg.KNEE_UP),
-        (~straight & (ahead < -0.12), Leg.FOOT_BACK),
         (torch.ones_like(lifted), Leg.LIFTED),
     ]
     state = torch.full(lifted.shape, -1, dtype=torch.long, device=lifted.device)

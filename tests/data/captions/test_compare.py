@@ -63,6 +63,13 @@ def test_instructions_are_well_formed_sentences(pairs, style, seed) -> None:
             assert len(text.split()) <= 45, text
 
 
+def test_a_command_with_a_comma_or_an_and_of_its_own_ends_with_a_comma(pairs) -> None:
+    a, b = pairs
+    said = [text for (text,) in compare(a.joints_m, b.joints_m, style="brief", rotmat_a=a.rotmat, rotmat_b=b.rotmat)]
+    assert any(", slightly bent, and " in text for text in said)
+    assert not [text for text in said if re.search(r", (slightly bent|forearms? [^,.]*) and ", text)]
+
+
 def _raise_left_arm() -> tuple[torch.Tensor, torch.Tensor]:
     down = Pose.rest(1).rotmat.clone()
     axis_angle = torch.zeros(1, 22, 3)
@@ -71,13 +78,6 @@ def _raise_left_arm() -> tuple[torch.Tensor, torch.Tensor]:
     down = Pose.from_axis_angle(axis_angle).rotmat
     axis_angle[0, 16, 2] = 1.2
     return down, Pose.from_axis_angle(axis_angle).rotmat
-
-
-def test_a_command_with_a_comma_or_an_and_of_its_own_ends_with_a_comma(pairs) -> None:
-    a, b = pairs
-    said = [text for (text,) in compare(a.joints_m, b.joints_m, style="brief", rotmat_a=a.rotmat, rotmat_b=b.rotmat)]
-    assert any(", slightly bent, and " in text for text in said)
-    assert not [text for text in said if re.search(r", (slightly bent|forearms? [^,.]*) and ", text)]
 
 
 def test_raising_the_left_arm_is_said_so_and_lowering_it_the_other_way() -> None:

@@ -2,11 +2,11 @@ import re
 
 import pytest
 
-from data.captions import describe
+from data.captions import describe, text_joints
 from data.captions.brief import Row, measure_stances
 from data.captions.limb_states import Elbow, Forearm, Hand, Towards, pack_arm, unpack_arm
 from data.captions.stance import Posture
-from llmpose.body.pose import JOINT_NAMES
+from llmpose.body.pose import JOINT_NAMES, Pose
 
 POSTURES = {
     "stand": "STAND", "t_pose": "STAND", "arms_up": "STAND", "bow": "STAND", "hands_on_hips": "STAND",
@@ -43,6 +43,15 @@ def test_the_posture_of_named_poses(named_joints, name: str, posture: str) -> No
 )
 def test_brief_captions_of_named_poses(named_joints, name: str, words: str) -> None:
     assert words in describe(named_joints(name), style="brief")[0][0].lower()
+
+
+@pytest.mark.parametrize(("thigh", "knee", "words"), [(-0.55, 1.9, "foot lifted behind"), (-1.3, 1.6, "knee raised")])
+def test_a_foot_behind_is_told_though_the_knee_is_a_little_ahead(thigh: float, knee: float, words: str) -> None:
+    axis_angle = Pose.rest(1).to_axis_angle()
+    axis_angle[0, JOINT_NAMES.index("right_hip"), 0] = thigh
+    axis_angle[0, JOINT_NAMES.index("right_knee"), 0] = knee
+    rotmat = Pose.from_axis_angle(axis_angle).rotmat
+    assert f"on the left leg with the right {words}" in describe(text_joints(rotmat), style="brief")[0][0]
 
 
 def test_an_arm_state_packs_into_one_integer() -> None:

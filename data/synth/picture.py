@@ -97,7 +97,7 @@ def paint(
         _lamp_row(lamp_camera),
         shadow_map,
         camera.eye_m,
-        np.ascontiguousarray(camera.rays()),
+        *camera.ray_parts(),
         image,
     )
     if engine == "numba":

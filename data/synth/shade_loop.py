@@ -42,7 +42,9 @@ def shade_loop(
     lamp: Array,
     shadow_map: Array,
     eye: Array,
-    rays: Array,
+    across: Array,
+    down: Array,
+    ahead: Array,
     image: Array,
 ) -> None:
     """A row at a time, and for the row one step after the other: each step is short, so that the processor works on
@@ -54,7 +56,7 @@ def shade_loop(
     # Background: per pixel, as the surroundings are smooth. Meshes: per sample, `slot` says which of the row's.
     column = np.empty(width, np.int64)
     on_floor, on_side, is_backdrop = np.empty(width, np.bool_), np.empty(width, np.bool_), np.empty(width, np.bool_)
-    distance, behind_lit = np.empty(width), np.empty(width)
+    ray, distance, behind_lit = np.empty((width, 3)), np.empty(width), np.empty(width)
     slot, face = np.empty(width * per_pixel, np.int64), np.empty(width * per_pixel, np.int64)
     weights, place, position = np.empty((len(slot), 3)), np.empty((len(slot), 3)), np.empty((len(slot), 3))
     normal, light = np.empty((len(slot), 3)), np.empty((len(slot), 3))
@@ -84,13 +86,15 @@ def shade_loop(
 
         for k in range(misses):
             x = column[k]
-            on_floor[k], on_side[k], is_backdrop[k], distance[k] = reached(
-                s, ox, oy, oz, rays[y, x, 0], rays[y, x, 1], rays[y, x, 2]
-            )
+            dx = across[x, 0] + down[y, 0] + ahead[0]
+            dy = across[x, 1] + down[y, 1] + ahead[1]
+            dz = across[x, 2] + down[y, 2] + ahead[2]
+            on_floor[k], on_side[k], is_backdrop[k], distance[k] = reached(s, ox, oy, oz, dx, dy, dz)
+            ray[k, 0], ray[k, 1], ray[k, 2] = dx, dy, dz
         for k in range(misses):
-            x, far = column[k], distance[k]
-            dx, dy, dz = rays[y, x, 0], rays[y, x, 1], rays[y, x, 2]
-            behind_lit[k] = lit_share(lamp, shadow_map, ox + dx * far, oy + dy * far, oz + dz * far, 0.03)
+            far = distance[k]
+            px, py, pz = ox + ray[k, 0] * far, oy + ray[k, 1] * far, oz + ray[k, 2] * far
+            behind_lit[k] = lit_share(lamp, shadow_map, px, py, pz, 0.03)
         for k in range(misses):
             x = column[k]
             r, g, b = arriving(
@@ -104,9 +108,9 @@ def shade_loop(
                 ox,
                 oy,
                 oz,
-                rays[y, x, 0],
-                rays[y, x, 1],
-                rays[y, x, 2],
+                ray[k, 0],
+                ray[k, 1],
+                ray[k, 2],
             )
             for i in range(x * per_pixel, x * per_pixel + per_pixel):
                 light[i, 0], light[i, 1], light[i, 2] = r, g, b
@@ -161,7 +165,9 @@ def shade_arrays(
     lamp: Array,
     shadow_map: Array,
     eye: Array,
-    rays: Array,
+    across: Array,
+    down: Array,
+    ahead: Array,
     image: Array,
 ) -> None:
     """What `shade_loop` does, with arrays: all surroundings at once, then each material at once."""
@@ -170,7 +176,8 @@ def shade_arrays(
     with np.errstate(all="ignore"):
         behind = (face_id < 0).reshape(height, samples, width, samples).any((1, 3))
         if behind.any():
-            dx, dy, dz = np.ascontiguousarray(rays[behind].T)
+            rows, columns = np.nonzero(behind)
+            dx, dy, dz = across[columns].T + down[rows].T + ahead[:, None]
             seen = np.zeros((height, width, 3))
             seen[behind] = np.stack(
                 surroundings(s, noise, lamp, shadow_map, eye[0], eye[1], eye[2], dx, dy, dz), axis=1

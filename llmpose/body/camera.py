@@ -100,12 +100,17 @@ class Camera:
 
     def rays(self) -> Array:
         """(height, width, 3) world directions through the pixel centres, one metre deep (not unit length)."""
-        x = (np.arange(self.width) + 0.5 - self.centre_px[0]) / self.focal_px
-        y = (np.arange(self.height) + 0.5 - self.centre_px[1]) / self.focal_px
+        across, down, ahead = self.ray_parts()
         rays = np.empty((self.height, self.width, 3))
         for axis in range(3):
-            rays[..., axis] = x * self.R[0, axis] + (y * self.R[1, axis])[:, None] + self.R[2, axis]
+            rays[..., axis] = across[:, axis] + down[:, axis, None] + ahead[axis]
         return rays
+
+    def ray_parts(self) -> tuple[Array, Array, Array]:
+        """What `rays` are the sum of: one part per column (width, 3), one per row (height, 3), and one for all (3,)."""
+        x = (np.arange(self.width) + 0.5 - self.centre_px[0]) / self.focal_px
+        y = (np.arange(self.height) + 0.5 - self.centre_px[1]) / self.focal_px
+        return x[:, None] * self.R[0], y[:, None] * self.R[1], self.R[2].copy()
 
     def to_dict(self) -> dict[str, Any]:
         """What annotation files keep."""

@@ -230,13 +230,13 @@ def _features(folder: Path, records: Any) -> Any:
 
 @contextmanager
 def _bars() -> Generator[Any, None, None]:
-    """A bar for each step that a builder reports."""
+    """A bar for each step that a builder reports; at the end, how long each took."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    tasks: dict[str, Any] = {}
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, Any] = {}
 
         def progress(step: str, done: int, total: int) -> None:
             if step not in tasks:
@@ -244,3 +244,5 @@ def _bars() -> Generator[Any, None, None]:
             bar.advance(tasks[step], done)
 
         yield progress
+    steps = [(task.description, task.finished_time or task.elapsed or 0.0) for task in bar.tasks]
+    typer.echo("took " + ", ".join(f"{step} {seconds:.1f} s" for step, seconds in steps), err=True)

@@ -1,6 +1,7 @@
 """`llmpose data describe | compare | build` as people type them."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,16 @@ runner = CliRunner()
 
 
 def run(*words: object) -> str:
+    return run_both(*words)[0]
+
+
+def run_both(*words: object) -> tuple[str, str]:
+    """What is said, and what is said beside it."""
     result = runner.invoke(app, ["data", *map(str, words)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output
-    return result.stdout
+    return result.stdout, result.stderr
 
 
 @pytest.fixture
@@ -68,7 +74,9 @@ def test_build_writes_the_dataset_and_says_what_is_in_it(records: RecordSet, tmp
     records_folder = tmp_path / "records"
     RecordSet.write(records_folder, records, image_root=records.image_root)
     out = tmp_path / "script"
-    said = run("build", "imagescript", "--from", records_folder, "--out", out, "--count", 20, "--images", "refer")
+    words = ("build", "imagescript", "--from", records_folder, "--out", out, "--count", 20, "--images", "refer")
+    said, beside = run_both(*words)
+    assert re.search(r"^took joints [\d.]+ s, choosing coco train [\d.]+ s, ", beside, re.MULTILINE)
     assert said.startswith(f"{out}: ")
     assert "train 20" in said
     manifest = json.loads((out / "manifest.json").read_text())

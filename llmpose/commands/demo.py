@@ -7,7 +7,7 @@ import typer
 
 HELP = """Train all four stages on the built-in world, measure the seven tasks, and write a report with pictures.
 
-Needs no data, no download and no GPU: the world is made here. Takes about half an hour on two cores (micro: a few
+Needs no data, no download and no GPU: the world is made here. Takes 20 to 30 minutes on two cores (micro: a few
 minutes, without promising quality). Killed anywhere, the same command goes on where it stopped.
 
 Examples:

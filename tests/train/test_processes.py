@@ -27,7 +27,7 @@ def start(launcher: list[str], recipe: ToyRecipe, *words: str, **environment: st
     command = [sys.executable, "-m", *launcher, str(TOY), str(path), *words]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     return done.stderr
 
 

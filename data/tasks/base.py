@@ -59,10 +59,18 @@ class Task:
     picture: Callable[[Record], "ImageSource"] = person_crop
     suffix: Callable[[Item, str], str] | None = None
     """More words behind the question, from the item and its chosen text."""
+    suffix_tells_text: bool = True
+    """Whether those words hold the text; without it they come from what else is known of the item."""
 
     def templates(self, kind: Literal["train", "core", "held_out"] = "train") -> tuple[str, ...]:
         """The wordings it is trained with, the plain dozen among them, or those kept for zero-shot evaluation."""
         return wordings_of(self.templates_of or self.name)[kind]
+
+    @property
+    def uses_text(self) -> bool:
+        """Whether question or answer tells one of the item's texts."""
+        in_suffix = self.suffix is not None and self.suffix_tells_text
+        return "text" in self.shows or self.answer == "text" or in_suffix
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -70,7 +78,7 @@ class Task:
         poses = self.answer == "pose" or any(slot.startswith("pose") for slot in self.shows)
         fields = {"pose_rotmat": poses, "image": any(slot.startswith("image") for slot in self.shows)}
         if self.takes == "record":
-            fields["texts"] = "text" in self.shows or self.answer == "text" or self.suffix is not None
+            fields["texts"] = self.uses_text
         return tuple(name for name, wanted in fields.items() if wanted)
 
     def texts(self, item: Item) -> list[str]:
@@ -110,8 +118,7 @@ class Task:
         """
         wording = template if template is not None else rng.choice(self.templates(kind))
         texts = self.texts(item)
-        uses_text = "text" in self.shows or self.answer == "text" or self.suffix is not None
-        if uses_text and not texts:
+        if self.uses_text and not texts:
             raise UserError(f"{identity(item)}: the task {self.name} needs a text, the record has none")
         text = "" if not texts else texts[text_index if text_index is not None else rng.randrange(len(texts))]
         parts = self._parts(item, text, codes, picture or self.picture)

@@ -43,6 +43,7 @@ ZERO_SHOT: dict[str, Task] = {
             name="reasoning_estimation",
             templates_of="pose_estimation",
             suffix=_meant,
+            suffix_tells_text=False,
             picture=whole_picture,
         ),
     )

@@ -1,5 +1,6 @@
 """Tasks: the parts in their slots, headings as PoseScript and PoseFix have them, clear errors."""
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -91,6 +92,15 @@ def test_zero_shot_tasks_add_the_words_behind_the_question(with_image: Record) -
     assert "the person who is second from the left, in a red shirt and blue trousers" in meant.turns[0].text
     (image,) = (part.image for part in meant.turns[0].parts if isinstance(part, ImagePart))
     assert image.size == (80, 60)
+
+
+def test_a_person_who_is_meant_needs_no_text(with_image: Record) -> None:
+    unsaid = replace(with_image, texts=[], attributes={"position": "on the left"})
+    meant = ZERO_SHOT["reasoning_estimation"]
+    assert "texts" not in meant.needs
+    assert "I mean the person who is on the left." in meant.conversation(unsaid, Random(0)).turns[0].text
+    with pytest.raises(UserError, match="needs a text"):
+        ZERO_SHOT["text_enhanced_estimation"].conversation(unsaid, Random(0))
 
 
 @pytest.mark.parametrize(

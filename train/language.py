@@ -64,7 +64,7 @@ class LanguageRecipe(Recipe):
     keep_features: str | None = None
     """Folder for what frozen vision encoders make of every image, so that they look once; null: look every time."""
     pose_error: float = 0.0
-    """Weight of an answered pose's error in metres beside the cross-entropy of its tokens (train/pose_error.py)."""
+    """What a metre of error of an answered pose is worth in nats, for each of its tokens (train/pose_error.py)."""
     eval_examples: int = 256
     """Held-out examples whose loss is measured."""
 
@@ -95,7 +95,8 @@ def build(recipe: Recipe) -> Job:
     started = adapt(started, plan, recipe.lora, Path(recipe.run_dir))
     if recipe.pose_error:
         codec = deepcopy(started.processor.pose_tokenizer)
-        started.bare.pose_error = PoseError(codec, load_body_model(), recipe.pose_error)
+        started.bare.pose_error = PoseError(codec, load_body_model())
+        started.bare.pose_error_weight = recipe.pose_error
     _check_eyes(started, mixture)
     train_data = Examples(mixture, started.processor)
     test_data = Examples(held_out, started.processor) if held_out is not None else None
@@ -246,7 +247,7 @@ def _features(
         made = make_features(folder, images(), encode, encoders=encoders)
         missing = [image for image in images() if image not in made]
         seen = {key: picture for own in data for key, picture in own.sightings.items()}
-        if state.is_local_main_process and not missing and seen != known:
+        if state.is_main_process and not missing and seen != known:
             write_sightings(folder, seen)
     if missing:
         raise UserError(

@@ -22,25 +22,23 @@ from tokenizer_vq.losses import distance
 class PoseError:
     """Callable; no module, because nothing in it trains and no checkpoint should hold it."""
 
-    def __init__(self, codec: PoseTokenizer, body: BodyModel, weight: float) -> None:
-        """`weight` is what a metre is worth in nats, for each token of the pose."""
+    def __init__(self, codec: PoseTokenizer, body: BodyModel) -> None:
         vectors = codec.code_vectors()
         if vectors is None:
             raise UserError(
                 "pose_error: codes of a residual codebook stand for something only together, so they have no mean; "
                 "leave pose_error at 0"
             )
-        self.codec, self.body, self.weight, self.vectors = codec.requires_grad_(False), body, weight, vectors
+        self.codec, self.body, self.vectors = codec.requires_grad_(False), body, vectors
 
     def __call__(self, logits: Tensor, codes: Tensor) -> Tensor:
-        """`weight` times the mean distance of the joints about the pelvis in metres, (N,), from logits (N, T, K) and
-        codes (N, T)."""
+        """Mean distance of the joints about the pelvis in metres, (N,), from logits (N, T, K) and codes (N, T)."""
         self._move(logits.device)
         likely = self.own_place(logits.float()).softmax(-1)
         found = self._joints_m(likely @ self.vectors)
         with torch.no_grad():
             wanted = self._joints_m(self.vectors[codes % len(self.vectors)])
-        return self.weight * distance(found, wanted)
+        return distance(found, wanted)
 
     def own_place(self, logits: Tensor) -> Tensor:
         """(N, T, K) to (N, T, S): of each place the codes that it chooses among."""

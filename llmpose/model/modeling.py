@@ -52,7 +52,7 @@ from llmpose.model.prompts import KeypointHead, KeypointPrompts, keypoint_l1
 from llmpose.model.vision import Projector, Vision
 
 PoseErrorOf = Callable[[Tensor, Tensor], Tensor]
-"""Logits (N, T, K) of N poses of T tokens among K codes, and the true codes (N, T), to what each pose costs, (N,)."""
+"""Logits (N, T, K) of N poses of T tokens among K codes, and the true codes (N, T), to metres of error, (N,)."""
 
 ZERO3_CHUNKS = 8
 """Under ZeRO-3 every call of the head gathers it from all ranks, so all ranks must chunk the loss alike."""
@@ -109,6 +109,7 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             self._make_prompts()
         self.point_head = KeypointHead(width) if self.config.keypoint_positions == "regression" else None
         self.pose_error: PoseErrorOf | None = None
+        self.pose_error_weight = 0.0
         self._tied_weights_keys = {}  # empty, not None: PEFT then looks for those of `language`
         self.post_init()
 
@@ -385,14 +386,17 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
     def _pose_loss(
         self, hidden: Tensor, labels: Tensor, pose_error: PoseErrorOf, ratios: dict[str, tuple[Tensor, Tensor]]
     ) -> Tensor:
-        """What every answered pose costs as a whole, once for each of its tokens; divided by all labels, as above."""
+        """What every answered pose costs as a whole, once for each of its tokens; divided by all labels, as above.
+
+        The head is asked again, for poses alone: fused kernels do not hand out their logits.
+        """
         first, tokens = self.config.first_pose_id, self.config.num_pose_tokens
         assert first is not None
         said = (labels >= first) & (labels < first + self.config.codebook_size)
         logits = self.logits(hidden[said])[:, first : first + self.config.codebook_size]
-        cost = pose_error(logits.view(-1, tokens, logits.shape[-1]), (labels[said] - first).view(-1, tokens))
-        ratios["pose_error"] = (cost.detach().sum(), cost.new_tensor(float(len(cost))))
-        return tokens * cost.sum()
+        error_m = pose_error(logits.view(-1, tokens, logits.shape[-1]), (labels[said] - first).view(-1, tokens))
+        ratios["pose_error_mm"] = (1000 * error_m.detach().sum(), error_m.new_tensor(float(len(error_m))))
+        return tokens * (self.pose_error_weight * error_m).sum()
 
 
 AutoConfig.register(LlmPoseConfig.model_type, LlmPoseConfig)

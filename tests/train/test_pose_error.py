@@ -30,7 +30,7 @@ def certain(codes: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def error() -> PoseError:
-    return PoseError(codec_with(), load_body_model(), weight=2.0)
+    return PoseError(codec_with(), load_body_model())
 
 
 def truth(count: int = 3) -> torch.Tensor:
@@ -46,7 +46,7 @@ def test_the_true_pose_costs_nothing_and_another_what_its_joints_are_off(error: 
     body = load_body_model()
     joints = [body.joints(error.codec.decode(c))[:, :22] for c in (codes, other)]
     off = torch.linalg.vector_norm((joints[0] - joints[0][:, :1]) - (joints[1] - joints[1][:, :1]), dim=-1).mean(1)
-    torch.testing.assert_close(error(certain(other), codes), 2.0 * off, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(error(certain(other), codes), off, atol=1e-4, rtol=1e-3)
     assert off.min() > 1e-3
 
 
@@ -72,7 +72,7 @@ def test_a_gradient_leads_towards_the_true_pose_and_the_tokenizer_stays_as_it_is
 def test_codes_that_mean_something_only_together_are_refused():
     codec = codec_with(quantizer="residual", own_codes=False, num_residual=2, codebook_size=16, num_pose_tokens=16)
     with pytest.raises(UserError, match="pose_error"):
-        PoseError(codec, load_body_model(), weight=1.0)
+        PoseError(codec, load_body_model())
 
 
 def test_a_run_adds_it_to_the_loss_alike_however_the_batch_is_cut(tmp_path: Path):
@@ -94,5 +94,5 @@ def test_a_run_adds_it_to_the_loss_alike_however_the_batch_is_cut(tmp_path: Path
     assert logged["whole"][0]["loss"] > logged["none"][0]["loss"] + 0.01
     for whole, cut in zip(logged["whole"], logged["cut"], strict=True):
         assert whole["loss"] == pytest.approx(cut["loss"], rel=1e-4)
-        assert whole["pose_error"] == pytest.approx(cut["pose_error"], rel=1e-4)
-    assert "pose_error" not in logged["none"][0]
+        assert whole["pose_error_mm"] == pytest.approx(cut["pose_error_mm"], rel=1e-4)
+    assert "pose_error_mm" not in logged["none"][0]

@@ -1,5 +1,6 @@
 """`llmpose data describe | compare | build`: words for poses, and the text datasets made of them."""
 
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -236,13 +237,18 @@ def _bars() -> Generator[Any, None, None]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, Any] = {}
+    seconds: dict[str, float] = {}
+    last = time.monotonic()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
 
         def progress(step: str, done: int, total: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            # A step speaks when a part of it is done: the time since somebody last spoke was its own.
+            seconds[step], last = seconds.get(step, 0.0) + now - last, now
             if step not in tasks:
                 tasks[step] = bar.add_task(step, total=total or None)
             bar.advance(tasks[step], done)
 
         yield progress
-    steps = [(task.description, task.finished_time or task.elapsed or 0.0) for task in bar.tasks]
-    typer.echo("took " + ", ".join(f"{step} {seconds:.1f} s" for step, seconds in steps), err=True)
+    typer.echo("took " + ", ".join(f"{step} {spent:.1f} s" for step, spent in seconds.items()), err=True)

@@ -40,7 +40,7 @@ class Skeleton:
     flip_pairs: tuple[tuple[int, int], ...] = ()
     links: tuple[tuple[int, int], ...] = ()
     sigmas: tuple[float, ...] | None = None
-    """Per keypoint, the spread of annotators that OKS divides by (COCO); None where nobody published any."""
+    """Per keypoint, the spread of annotators that OKS divides by (COCO); None where a file gives none."""
     descriptions: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Name -> where it is on the object, one sentence."""
 

@@ -65,6 +65,15 @@ def test_links_reach_every_keypoint_that_is_ever_labelled(name: str) -> None:
     assert reached == set(range(skeleton.num_keypoints)) - never_labelled
 
 
+@pytest.mark.parametrize("name", COUNTS)
+def test_every_skeleton_has_sigmas_and_both_sides_have_the_same(name: str) -> None:
+    skeleton = load_skeleton(name)
+    assert skeleton.sigmas is not None
+    if name == "aic14":  # measured keypoint by keypoint, so that left and right differ a little
+        return
+    assert all(skeleton.sigmas[left] == skeleton.sigmas[right] for left, right in skeleton.flip_pairs)
+
+
 def test_sigmas_of_coco_and_ap10k_are_one_list_reordered() -> None:
     coco, ap10k = load_skeleton("coco17").sigmas, load_skeleton("ap10k").sigmas
     assert coco is not None

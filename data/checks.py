@@ -1,5 +1,6 @@
 """What a record must satisfy to enter a record set; what does not is set aside with its reason. Then it is trusted."""
 
+import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -38,6 +39,7 @@ def check_records(
             reasons[index] = (
                 _check_arrays(record, find_skeleton)
                 or _check_texts(record.texts)
+                or _check_attributes(record.attributes)
                 or check_image(record, image_root, images)
                 or _check_places(record)
             )
@@ -125,6 +127,8 @@ def _check_poses(records: Sequence[Record]) -> list[str | None]:
 
 
 def _check_arrays(record: Record, find_skeleton: Callable[[str], Skeleton]) -> str | None:
+    if not all(side is None or (isinstance(side, (int, float)) and side > 0) for side in (record.width, record.height)):
+        return "image size is not two numbers"
     for name, shape in (("betas", (10,)), ("box_xyxy_px", (4,)), ("joints_m", (None, 3)), ("keypoints", (None, 3))):
         value = getattr(record, name)
         if value is None:
@@ -165,6 +169,14 @@ def _check_places(record: Record) -> str | None:
         labelled = points[points[:, 2] > 0, :2]
         if len(labelled) and not ((labelled >= 0) & (labelled <= size)).all(1).any():
             return "keypoints outside their image"
+    return None
+
+
+def _check_attributes(attributes: Any) -> str | None:
+    try:
+        json.dumps(attributes, allow_nan=False)
+    except (TypeError, ValueError):
+        return "attributes that JSON cannot hold, such as NaN"
     return None
 
 

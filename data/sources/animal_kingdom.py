@@ -13,7 +13,7 @@ import numpy as np
 from data.record import Record
 from data.rejects import Rejects
 from data.sources.base import Items, Source, choice, not_the_dataset, read_json
-from data.sources.coco_json import Entry, Layout, coco_records, find_images, points_of
+from data.sources.coco_json import UNREADABLE, Entry, Layout, coco_records, find_images, points_of, read_coco, set_aside
 
 _PROTOCOLS = ("P1", "P2", "P3_amphibian", "P3_bird", "P3_fish", "P3_mammal", "P3_reptile")
 _PIXELS_PER_SCALE = 200
@@ -42,8 +42,9 @@ def _read(
     )
     for path, name in _files(root, split, protocol, annotations):
         content = read_json(path)
-        entries = content if isinstance(content, list) else content.get("images", [])
-        names = [entry.get("image") or entry.get("file_name", "") for entry in entries[:20]]
+        key = "image" if isinstance(content, list) else "file_name"
+        entries = content if isinstance(content, list) else read_coco(path)["images"]
+        names = [entry[key] for entry in entries[:20] if isinstance(entry, dict) and isinstance(entry.get(key), str)]
         below = images or find_images(root, ["dataset", "pose_estimation/dataset", "images", "."], names)
         if isinstance(content, list):
             yield from _from_list(content, name, protocol, below, rejects)
@@ -73,33 +74,43 @@ def _from_list(entries: list[Entry], split: str, protocol: str, below: str, reje
     """The authors' own lists: joints and joints_vis, centre and scale as MPII has them."""
     for row, entry in enumerate(entries):
         name = f"animal_kingdom/{protocol}/{split}/{row}"
-        joints, seen = np.array(entry.get("joints", []), dtype=np.float64), np.ravel(entry.get("joints_vis", []))
-        if joints.shape != (_NUM_KEYPOINTS, 2) or seen.shape != (_NUM_KEYPOINTS,):
-            rejects.add("keypoint list has the wrong length", name)
+        try:
+            record = _animal(entry, name, split, below, rejects)
+        except UNREADABLE as error:
+            set_aside(rejects, name, error)
             continue
-        flat = np.concatenate([joints, seen[:, None]], axis=1).ravel().tolist()
-        points = points_of(flat, _NUM_KEYPOINTS, seen="labelled is visible")
-        assert points is not None
-        if not (points[:, 2] > 0).any():
-            rejects.leave_out("with fewer than 1 labelled keypoints")
-            continue
-        box = _box(points, entry)
-        yield Record(
-            id=name,
-            source="animal_kingdom",
-            split=split,
-            image=entry["image"] if below == "." else f"{below}/{entry['image']}",
-            box_xyxy_px=box,
-            keypoints=points,
-            skeleton="animal_kingdom",
-            attributes={
-                **_taxonomy(entry, {}, {}),
-                "num_keypoints": int((points[:, 2] > 0).sum()),
-                "area": float((box[2] - box[0]) * (box[3] - box[1])),
-                "scale": float(entry["scale"]),
-            },
-            sequence=Path(entry["image"]).parent.name,
-        )
+        if record is not None:
+            yield record
+
+
+def _animal(entry: Entry, name: str, split: str, below: str, rejects: Rejects) -> Record | None:
+    joints, seen = np.array(entry.get("joints", []), dtype=np.float64), np.ravel(entry.get("joints_vis", []))
+    if joints.shape != (_NUM_KEYPOINTS, 2) or seen.shape != (_NUM_KEYPOINTS,):
+        rejects.add("keypoint list has the wrong length", name)
+        return None
+    flat = np.concatenate([joints, seen[:, None]], axis=1).ravel().tolist()
+    points = points_of(flat, _NUM_KEYPOINTS, seen="labelled is visible")
+    assert points is not None
+    if not (points[:, 2] > 0).any():
+        rejects.leave_out("with fewer than 1 labelled keypoints")
+        return None
+    box = _box(points, entry)
+    return Record(
+        id=name,
+        source="animal_kingdom",
+        split=split,
+        image=entry["image"] if below == "." else f"{below}/{entry['image']}",
+        box_xyxy_px=box,
+        keypoints=points,
+        skeleton="animal_kingdom",
+        attributes={
+            **_taxonomy(entry, {}, {}),
+            "num_keypoints": int((points[:, 2] > 0).sum()),
+            "area": float((box[2] - box[0]) * (box[3] - box[1])),
+            "scale": float(entry["scale"]),
+        },
+        sequence=Path(entry["image"]).parent.name,
+    )
 
 
 def _box(points: np.ndarray, entry: Entry) -> np.ndarray:

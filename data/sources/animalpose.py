@@ -15,7 +15,17 @@ from data.record import Record
 from data.rejects import Rejects
 from data.sources.base import Items, Source, not_the_dataset, read_json
 from data.sources.coco import annotation_files
-from data.sources.coco_json import Entry, Layout, coco_records, corners, find_images, points_of, read_coco
+from data.sources.coco_json import (
+    UNREADABLE,
+    Entry,
+    Layout,
+    coco_records,
+    corners,
+    find_images,
+    points_of,
+    read_coco,
+    set_aside,
+)
 from llmpose.errors import UserError
 
 _SPECIES = {"ca": "cat", "co": "cow", "do": "dog", "ho": "horse", "sh": "sheep"}
@@ -58,33 +68,45 @@ def _authors(content: dict[str, Any], path: Path, root: Path, images: str, rejec
         raise UserError(f"{path}: not AnimalPose's keypoints.json: expected images, annotations, categories") from None
     below = images or find_images(root, _FOLDERS, list(names.values())[:50])
     for row, entry in enumerate(entries):
-        name = f"animalpose/train/{entry.get('id', row)}"
-        image = names.get(str(entry.get("image_id")))
-        flat = np.ravel(entry.get("keypoints", [])).tolist()
-        points = points_of(flat, 20, seen="labelled is visible")
-        box = corners(entry.get("bbox"), "xyxy")
-        if image is None or points is None or box is None:
-            reason = "annotation without an image entry" if image is None else "keypoint list has the wrong length"
-            rejects.add(reason if image is None or points is None else "no box", name)
+        try:
+            record = _animal(entry, row, names, categories, below, rejects)
+        except UNREADABLE as error:
+            set_aside(rejects, f"{path.name}: annotations, number {row + 1}", error)
             continue
-        if not (points[:, 2] > 0).any():
-            rejects.leave_out("with fewer than 1 labelled keypoints")
-            continue
-        yield Record(
-            id=name,
-            source="animalpose",
-            split="train",
-            image=image if below == "." else f"{below}/{image}",
-            box_xyxy_px=box,
-            keypoints=points,
-            skeleton="animalpose",
-            attributes={
-                "category": categories.get(entry.get("category_id"), "animal"),
-                "category_id": entry.get("category_id"),
-                "num_keypoints": int((points[:, 2] > 0).sum()),
-                "area": float((box[2] - box[0]) * (box[3] - box[1])),
-            },
-        )
+        if record is not None:
+            yield record
+
+
+def _animal(
+    entry: Entry, row: int, names: dict[str, str], categories: dict[Any, str], below: str, rejects: Rejects
+) -> Record | None:
+    name = f"animalpose/train/{entry.get('id', row)}"
+    image = names.get(str(entry.get("image_id")))
+    flat = np.ravel(entry.get("keypoints", [])).tolist()
+    points = points_of(flat, 20, seen="labelled is visible")
+    box = corners(entry.get("bbox"), "xyxy")
+    if image is None or points is None or box is None:
+        reason = "annotation without an image entry" if image is None else "keypoint list has the wrong length"
+        rejects.add(reason if image is None or points is None else "no box", name)
+        return None
+    if not (points[:, 2] > 0).any():
+        rejects.leave_out("with fewer than 1 labelled keypoints")
+        return None
+    return Record(
+        id=name,
+        source="animalpose",
+        split="train",
+        image=image if below == "." else f"{below}/{image}",
+        box_xyxy_px=box,
+        keypoints=points,
+        skeleton="animalpose",
+        attributes={
+            "category": categories.get(entry.get("category_id"), "animal"),
+            "category_id": entry.get("category_id"),
+            "num_keypoints": int((points[:, 2] > 0).sum()),
+            "area": float((box[2] - box[0]) * (box[3] - box[1])),
+        },
+    )
 
 
 ANIMALPOSE = Source(

@@ -5,6 +5,7 @@ Third-party files have their traps, and these are handled here once: `area` and 
 wrong, unlabelled points may hold -1 or a stale position, boxes may be corners, polygons may be empty.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,9 @@ from data.sources.base import read_json
 from llmpose.errors import UserError
 
 Entry = Mapping[str, Any]
+
+UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What reading an annotation of another form than its dataset's ends in."""
 
 
 def _no_attributes(_annotation: Entry, _image: Entry, _category: Entry) -> dict[str, Any]:
@@ -54,19 +58,23 @@ def coco_records(path: Path, layout: Layout, *, split: str, images_below: str, r
     content = read_coco(path)
     categories = {category["id"]: category for category in content["categories"]}
     by_image: dict[Any, list[Entry]] = {image["id"]: [] for image in content["images"]}
-    for annotation in content["annotations"]:
-        if annotation.get("image_id") in by_image:
-            by_image[annotation["image_id"]].append(annotation)
+    for place, annotation in enumerate(content["annotations"], start=1):
+        try:
+            image_id = annotation.get("image_id")
+            its_image = by_image.get(image_id)
+        except UNREADABLE as error:
+            set_aside(rejects, f"{path.name}: annotations, number {place}", error)
+            continue
+        if its_image is not None:
+            its_image.append(annotation)
         else:
             rejects.add("annotation without an image entry", f"{path.name}: annotation {annotation.get('id')}")
     for image in content["images"]:
         for annotation in by_image[image["id"]]:
             try:
                 record = _record(annotation, image, categories, layout, split, images_below, rejects)
-            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-                # a word where a number belongs, a list that is too short, a key that is not there
-                found = f"{path.name}: annotation {annotation.get('id')}: {type(error).__name__}: {error}"
-                rejects.add("annotation not readable", " ".join(found.split()))
+            except UNREADABLE as error:
+                set_aside(rejects, f"{path.name}: annotation {annotation.get('id')}", error)
                 continue
             if record is not None:
                 yield record
@@ -81,7 +89,24 @@ def read_coco(path: Path) -> dict[str, Any]:
     if missing:
         held = ", ".join(list(content)[:8]) if isinstance(content, dict) else f"a {type(content).__name__}"
         raise UserError(f"{path}: not an annotation file in COCO's layout: lacks {', '.join(missing)}; it holds {held}")
+    for key, needed in (("images", ("id", "file_name")), ("annotations", ()), ("categories", ("id",))):
+        if not isinstance(content[key], list):
+            raise UserError(f"{path}: {key} must be a list, it is a {type(content[key]).__name__}")
+        for place, entry in enumerate(content[key], start=1):
+            lacking = next((name for name in needed if not _is_word(entry, name)), None)
+            if lacking is not None:
+                raise UserError(f"{path}: {key}, number {place} has no {lacking}: {json.dumps(entry)[:80]}")
     return content
+
+
+def _is_word(entry: Any, name: str) -> bool:
+    """Whether an entry has a text under this name, or a number, where that is an id."""
+    return isinstance(entry, dict) and isinstance(entry.get(name), str if name == "file_name" else (int, float, str))
+
+
+def set_aside(rejects: Rejects, where: str, error: Exception) -> None:
+    """Count what a reader stumbled over: a word where a number belongs, a short list, a key that is not there."""
+    rejects.add("annotation not readable", " ".join(f"{where}: {type(error).__name__}: {error}".split()))
 
 
 def points_of(flat: Any, num_keypoints: int, *, seen: str = "coco") -> np.ndarray | None:

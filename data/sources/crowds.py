@@ -14,7 +14,7 @@ from data.record import Record
 from data.rejects import Rejects
 from data.sources.base import Items, Source, not_the_dataset, read_json
 from data.sources.coco import annotation_files, image_folder
-from data.sources.coco_json import Entry, Layout, coco_records, corners, points_of
+from data.sources.coco_json import UNREADABLE, Entry, Layout, coco_records, corners, points_of, set_aside
 from llmpose.errors import UserError
 
 _NUM_KEYPOINTS = 14
@@ -52,12 +52,18 @@ def _aic_images(root: Path, split: str) -> str | None:
 def _from_people(path: Path, split: str, below: str, rejects: Rejects) -> Iterator[Record]:
     """The challenge's own file: per image, boxes as corners and points by the name of the person."""
     content = read_json(path)
-    if not isinstance(content, list) or not content or "keypoint_annotations" not in content[0]:
+    first = content[0] if isinstance(content, list) and content else None
+    if not isinstance(first, dict) or "keypoint_annotations" not in first:
         raise UserError(f"{path}: not AI Challenger's json: expected a list with image_id and keypoint_annotations")
-    for entry in content:
-        for person, flat in sorted(entry["keypoint_annotations"].items()):
-            name = f"aic/{split}/{entry['image_id']}/{person}"
-            record = _person(entry, person, flat, name, split, below)
+    for place, entry in enumerate(content, start=1):
+        try:
+            people = sorted(entry["keypoint_annotations"].items())
+            found = [(f"aic/{split}/{entry['image_id']}/{person}", person, flat) for person, flat in people]
+            records = [(name, _person(entry, person, flat, name, split, below)) for name, person, flat in found]
+        except UNREADABLE as error:
+            set_aside(rejects, f"{path.name}: number {place}", error)
+            continue
+        for name, record in records:
             if isinstance(record, str):
                 rejects.add(record, name)
             elif record.attributes["num_keypoints"] == 0:

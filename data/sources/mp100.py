@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from data.record import Record
 from data.rejects import Rejects
 from data.sources.base import Items, Source, choice, not_the_dataset
-from data.sources.coco_json import Entry, Layout, coco_records, read_coco
+from data.sources.coco_json import UNREADABLE, Entry, Layout, coco_records, read_coco
 from llmpose.body.skeleton import Skeleton, load_skeleton, plain_name
 from llmpose.errors import UserError
 
@@ -79,7 +79,7 @@ def _regrouped(items: Items, is_kept: Callable[[Entry], bool], split: str | None
 
 def _plain(root: Path, split: str | None, rejects: Rejects, number: str, annotations: str) -> Items:
     for path, name in _files(root, split, number, annotations):
-        content = read_coco(path)
+        content = _sized(read_coco(path), path)
         places = published_places(content)
         counts = keypoint_counts(content)
         order = {category["id"]: place for place, category in enumerate(content["categories"])}
@@ -113,6 +113,14 @@ def _plain(root: Path, split: str | None, rejects: Rejects, number: str, annotat
                 yield record
 
 
+def _sized(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The published loader cuts boxes at their images, so it has to know how large these are."""
+    for image in content["images"]:
+        if not all(isinstance(image.get(side), (int, float)) and image[side] > 0 for side in ("width", "height")):
+            raise UserError(f"{path}: image {image['file_name']} has no width and height, which MP-100's images have")
+    return content
+
+
 def _files(root: Path, split: str | None, number: str, given: str) -> list[tuple[Path, str]]:
     choice(number, ("1", "2", "3", "4", "5"), "option number")
     if given:
@@ -134,12 +142,18 @@ def published_places(content: Mapping[str, Any]) -> dict[Any, int]:
     """Annotation id -> its number among those that POMNet's loader keeps: image by image, in the file's order."""
     by_image: dict[Any, list[Entry]] = {}
     for annotation in content["annotations"]:
-        by_image.setdefault(annotation["image_id"], []).append(annotation)
+        try:
+            by_image.setdefault(annotation["image_id"], []).append(annotation)
+        except UNREADABLE:
+            continue  # counted where it is made a record
     places: dict[Any, int] = {}
     for image in content["images"]:
         for annotation in by_image.get(image["id"], ()):
-            if _is_kept(annotation, image):
-                places[annotation["id"]] = len(places)
+            try:
+                if _is_kept(annotation, image):
+                    places[annotation["id"]] = len(places)
+            except UNREADABLE:
+                continue
     return places
 
 
@@ -173,9 +187,17 @@ def keypoint_counts(content: Mapping[str, Any]) -> dict[Any, int]:
     """Category id -> its number of keypoints: what most of its annotations have; some categories list no names."""
     lengths: dict[Any, Counter[int]] = {}
     for annotation in content["annotations"]:
-        lengths.setdefault(annotation.get("category_id"), Counter())[len(annotation.get("keypoints") or ()) // 3] += 1
-    named = {category["id"]: len(category.get("keypoints") or ()) for category in content["categories"]}
+        try:
+            lengths.setdefault(annotation["category_id"], Counter())[len(annotation["keypoints"] or ()) // 3] += 1
+        except UNREADABLE:
+            continue
+    named = {category["id"]: len(_listed(category, "keypoints")) for category in content["categories"]}
     return named | {category: counter.most_common(1)[0][0] for category, counter in lengths.items()}
+
+
+def _listed(category: Entry, key: str) -> list[Any]:
+    found = category.get(key)
+    return found if isinstance(found, list) else []
 
 
 def _skeletons(root: Path, options: Mapping[str, Any]) -> dict[str, Skeleton]:
@@ -195,7 +217,7 @@ def skeleton_of(category: Entry, count: int, root: Path) -> Skeleton:
     own = _from_file(category, count, root) or _known(category, count)
     if own is not None:
         return replace(own, name=name)
-    given = [plain_name(str(keypoint)) for keypoint in category.get("keypoints") or ()]
+    given = [plain_name(str(keypoint)) for keypoint in _listed(category, "keypoints")]
     if len(given) != count or len(set(given)) != count or all(word.isdigit() for word in given):
         given = [f"point {number}" for number in range(1, count + 1)]
     return Skeleton(
@@ -241,8 +263,9 @@ def _known(category: Entry, count: int) -> Skeleton | None:
 
 def _links(category: Entry, count: int) -> tuple[tuple[int, int], ...]:
     """MP-100 counts from 0; what does not fit is no link."""
-    links = (tuple(link) for link in category.get("skeleton") or ())
-    return tuple((int(a), int(b)) for a, b in links if a != b and 0 <= int(a) < count and 0 <= int(b) < count)
+    links = (link for link in _listed(category, "skeleton") if isinstance(link, list) and len(link) == 2)
+    whole = ((a, b) for a, b in links if isinstance(a, int) and isinstance(b, int))
+    return tuple((a, b) for a, b in whole if a != b and 0 <= a < count and 0 <= b < count)
 
 
 def _side_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:

@@ -207,6 +207,8 @@ BAD = {
     "keypoints outside their image": bad(
         keypoints=points() + np.array([90, 90, 0]), skeleton="coco17", width=80, height=80
     ),
+    "image size is not two numbers": bad(width="wide", height=80),
+    "attributes that JSON cannot hold, such as NaN": bad(attributes={"area": float("nan")}),
     "box of zero area": bad(box_xyxy_px=np.array([5, 5, 5, 9])),
     "box outside its image": bad(box_xyxy_px=np.array([90, 5, 99, 9]), width=80, height=80),
     "box_xyxy_px holds NaN or infinite numbers": bad(box_xyxy_px=np.array([1, 1, np.nan, 9])),

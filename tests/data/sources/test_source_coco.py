@@ -1,5 +1,6 @@
 """COCO's layout and the traps of those who borrowed it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,32 @@ def test_an_annotation_of_another_form_is_set_aside(coco: Callable[..., Path], r
     assert [record.id for record in read("coco", coco(annotation(1, **change), annotation(2)))] == ["coco/val/2"]
     assert rejects.counts == {"annotation not readable": 1}
     assert "annotation 1: " in rejects.examples["annotation not readable"][0]
+
+
+@pytest.mark.parametrize("entry", [None, "seven", [1], {"id": 1, "image_id": [1]}])
+def test_what_is_no_annotation_is_set_aside(
+    coco: Callable[..., Path], read: Read, rejects: Rejects, entry: Any
+) -> None:
+    assert [record.id for record in read("coco", coco(entry, annotation(2)))] == ["coco/val/2"]
+    assert rejects.counts == {"annotation not readable": 1}
+    assert "annotations, number 1: " in rejects.examples["annotation not readable"][0]
+
+
+@pytest.mark.parametrize(
+    ("key", "entry", "said"),
+    [
+        ("images", {"id": 1}, "images, number 1 has no file_name"),
+        ("images", "a.jpg", "images, number 1 has no id"),
+        ("categories", {"name": "person"}, "categories, number 1 has no id"),
+    ],
+)
+def test_images_and_categories_without_what_they_need_are_one_line(
+    coco: Callable[..., Path], read: Read, key: str, entry: Any, said: str
+) -> None:
+    path = coco(annotation(1)) / "annotations/person_keypoints_val2017.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: [entry]}))
+    with pytest.raises(UserError, match=said):
+        read("coco", path.parents[1])
 
 
 def test_a_missing_image_stops_by_default(tmp_path: Path, coco: Callable[..., Path]) -> None:

@@ -276,6 +276,75 @@ def test_crowdposes_own_links_reach_past_its_points_ours_do_not(
     assert max(index for link in load_skeleton(record.skeleton).links for index in link) < 14
 
 
+@pytest.mark.parametrize(
+    "change", [{"joints": "none"}, {"image": None}, {"scale": "small", "joints_vis": [1] + [0] * 22}]
+)
+def test_an_animal_of_another_form_is_set_aside(
+    tmp_path: Path, read: Read, write_json: WriteJson, rejects: Rejects, change: dict[str, Any]
+) -> None:
+    joints = [[20.0 + k, 10.0 + k] for k in range(23)]
+    entry = {"image": "A/A_1.jpg", "joints": joints, "joints_vis": [1.0] * 23, "center": [30.0, 20.0], "scale": 0.1}
+    write_json(tmp_path / "annotation/ak_P1/test.json", [{**entry, **change}, None, entry])
+    (record,) = read("animal_kingdom", tmp_path)
+    assert record.id == "animal_kingdom/P1/test/2"
+    assert rejects.counts == {"annotation not readable": 2}
+
+
+def test_a_dog_and_a_person_of_another_form_are_set_aside(
+    tmp_path: Path, read: Read, write_json: WriteJson, rejects: Rejects
+) -> None:
+    dog = {"image_id": 3, "bbox": [4, 6, 44, 36], "keypoints": [[10, 12, 1]] * 20, "category_id": 1}
+    content = {"images": {"3": "do3.jpeg"}, "categories": [{"id": 1, "name": "dog"}]}
+    write_json(tmp_path / "a/keypoints.json", {**content, "annotations": [dog, {**dog, "category_id": [1]}, "dog"]})
+    assert len(read("animalpose", tmp_path / "a")) == 1
+    one = {"image_id": "x", "keypoint_annotations": {"h": flat(14, 1)}, "human_annotations": {"h": [4, 6, 44, 36]}}
+    write_json(tmp_path / "b/keypoint_train_annotations_1.json", [one, {**one, "keypoint_annotations": []}, {}])
+    assert len(read("aic", tmp_path / "b")) == 1
+    assert rejects.counts == {"annotation not readable": 4}
+
+
+# ---- the files themselves --------------------------------------------------------------------------------------------
+
+
+def test_animal_kingdoms_coco_file_keeps_its_traps_to_itself(samples_dir: Path, read: Read) -> None:
+    """Unseen joints at (-1, -1), a category that is the class, a name that ends in a blank."""
+    path = samples_dir / "animal_kingdom/test_animalkingdom.json"
+    content = json.loads(path.read_text())
+    unseen = [entry["keypoints"][3 * k : 3 * k + 3] for entry in content["annotations"] for k in range(23)]
+    assert [-1.0, -1.0, 0.0] in unseen
+    assert "Ankle_Left " in content["categories"][0]["keypoints"]
+    for record in read("animal_kingdom", path.parent, annotations=path.name):
+        assert (record.keypoints[record.keypoints[:, 2] == 0] == 0).all()
+        assert record.attributes["category"] == "Elephant"
+        assert record.attributes["class"] == "Mammal"
+    skeleton = load_skeleton("animal_kingdom")
+    assert [skeleton.index(" ".join(n.replace("_", " ").split()[::-1])) for n in ("Ankle_Left ", "Hip_Right")] == [
+        18,
+        15,
+    ]
+
+
+def test_ai_challengers_people_get_the_area_of_their_boxes(samples_dir: Path, read: Read) -> None:
+    path = samples_dir / "extra_human_2d/aic/test_aic.json"
+    assert not any("area" in entry for entry in json.loads(path.read_text())["annotations"])
+    for record in read("aic", path.parent, annotations=path.name):
+        x0, y0, x1, y1 = record.box_xyxy_px.tolist()
+        assert record.attributes["area"] == (x1 - x0) * (y1 - y0)
+
+
+def test_hands_without_a_count_of_keypoints_are_counted(samples_dir: Path, tmp_path: Path, read: Read) -> None:
+    """OneHand10K, one of MP-100's sources."""
+    path = samples_dir / "mp100_constituents/onehand10k/test_onehand10k.json"
+    content = json.loads(path.read_text())
+    assert not any("num_keypoints" in entry for entry in content["annotations"])
+    (tmp_path / "hand.yaml").write_text(
+        json.dumps({"name": "hand", "keypoints": content["categories"][0]["keypoints"]})
+    )
+    found = read("coco", path.parent, annotations=path.name, skeleton=str(tmp_path / "hand.yaml"))
+    counts = [sum(seen > 0 for seen in entry["keypoints"][2::3]) for entry in content["annotations"]]
+    assert [record.attributes["num_keypoints"] for record in found] == [count for count in counts if count]
+
+
 SAMPLES = [
     ("ap10k", "ap10k", "test_ap10k.json", 2),
     ("animalpose", "animalpose", "test_animalpose.json", 2),

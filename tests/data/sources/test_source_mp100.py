@@ -109,6 +109,21 @@ def test_episodes_do_not_hang_on_the_order_of_the_record_set(mp100: Callable[...
     assert [turned.ids()[episode.query] for episode in mp100_episodes(turned, num_episodes=2)] == straight
 
 
+def test_an_image_without_its_size_is_one_line(mp100: Callable[..., RecordSet]) -> None:
+    content = made()
+    del content["images"][3]["width"]
+    with pytest.raises(UserError, match="has no width and height"):
+        mp100(content)
+
+
+def test_an_annotation_of_another_form_is_counted_and_drawn_by_no_episode(mp100: Callable[..., RecordSet]) -> None:
+    content, before = made(), len(mp100(made()))
+    content["annotations"] += [None, {"id": 1, "image_id": 1000, "category_id": [18], "bbox": 3, "keypoints": 5}]
+    records = mp100(content, max_rejects=0.1)
+    assert len(records) == before
+    assert records.manifest["rejects"]["reasons"]["annotation not readable"]["count"] == 2
+
+
 def test_episodes_of_an_incomplete_split_are_refused(mp100: Callable[..., RecordSet]) -> None:
     records = mp100(made())
     with pytest.raises(UserError, match="would not be the published ones"):

@@ -127,7 +127,8 @@ def _check_poses(records: Sequence[Record]) -> list[str | None]:
 
 
 def _check_arrays(record: Record, find_skeleton: Callable[[str], Skeleton]) -> str | None:
-    if not all(side is None or (isinstance(side, (int, float)) and side > 0) for side in (record.width, record.height)):
+    sides: tuple[Any, ...] = (record.width, record.height)
+    if not all(side is None or (isinstance(side, (int, float)) and side > 0) for side in sides):
         return "image size is not two numbers"
     for name, shape in (("betas", (10,)), ("box_xyxy_px", (4,)), ("joints_m", (None, 3)), ("keypoints", (None, 3))):
         value = getattr(record, name)

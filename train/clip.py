@@ -84,6 +84,8 @@ class ClipTraining(nn.Module):
 def build_clip(recipe: ClipRecipe) -> Job:
     """A small CLIP on crops and the sentences of their records."""
     size = recipe.encoder
+    if recipe.start_from is not None:
+        raise UserError("start_from: a CLIP is trained from nothing here; leave it out")
     if size.image[0] != size.image[1]:
         raise UserError(f"encoder.image is {size.image}; CLIP sees squares")
     if size.stem:

@@ -15,12 +15,17 @@ from llmpose.body.skeleton import load_skeleton
 from llmpose.errors import UserError
 from llmpose.model.config import VisionEncoderSpec
 from llmpose.model.conv_vit import ConvVitConfig
+from llmpose.model.loading import load_or_say
 from llmpose.model.pose_vit import PoseVit, PoseVitConfig, heatmap_loss
 from train.crops import CropReader, Crops, normalise
 from train.job import Job
 from train.poses import folders
+from train.runfolder import check_same_shape, find_model
 from train.tokenizer import TrainingOutput, align
 from train.vision import PoseVitLoss, PoseVitRecipe, VitSize, as_it_is, crops_of, spread
+
+WITH_HEADS = "with_heads"
+"""Folder inside a model's own that holds the heads too."""
 
 
 class PoseVitTraining(nn.Module):
@@ -71,17 +76,17 @@ def build_pose_vit(recipe: PoseVitRecipe) -> Job:
     config = encoder_config(size)
     spec = VisionEncoderSpec.of("pose", config)
     train, tests, sources = crops_of(recipe, CropReader(spec, skeleton, margin=recipe.margin), ("image", "keypoints"))
-    if recipe.start_from:
-        vit = PoseVit.from_pretrained(Path(recipe.start_from) / "with_heads")
+    shape = PoseVitConfig(
+        backbone_config=config,
+        skeleton=skeleton.name,
+        num_keypoints=skeleton.num_keypoints,
+        decoder_layers=recipe.decoder_layers,
+    )
+    if recipe.start_from is not None:
+        vit = load_pose_vit(recipe.start_from)
+        check_same_shape(recipe.start_from, vit.config, shape)
     else:
-        vit = PoseVit(
-            PoseVitConfig(
-                backbone_config=config,
-                skeleton=skeleton.name,
-                num_keypoints=skeleton.num_keypoints,
-                decoder_layers=recipe.decoder_layers,
-            )
-        )
+        vit = PoseVit(shape)
         poses = [source.records.filter(has=("pose_rotmat",)).poses() for source in train.sources]
         vit.start_from_mean(torch.from_numpy(np.concatenate(poses)[:20000]))
     model = PoseVitTraining(vit, recipe.body.load(), recipe.loss, spec)
@@ -95,6 +100,14 @@ def build_pose_vit(recipe: PoseVitRecipe) -> Job:
         count=lambda batch: len(batch["pixels"]),
         sources=folders(sources),
     )
+
+
+def load_pose_vit(path: str) -> PoseVit:
+    """Encoder and heads of a run of this kind, or of its model folder."""
+    folder = find_model(path) / WITH_HEADS
+    if not folder.is_dir():
+        raise UserError(f"start_from: {folder} is not there; a pose ViT goes on from a run of this kind")
+    return load_or_say(PoseVit.from_pretrained, folder)
 
 
 def encoder_config(size: VitSize) -> PreTrainedConfig:
@@ -148,4 +161,4 @@ def _save_pose_vit(model: nn.Module, folder: Path) -> None:
     """The encoder as transformers knows it; the whole model, heads and all, in a folder inside."""
     vit = cast(PoseVitTraining, model).vit
     vit.backbone.save_pretrained(folder)
-    vit.save_pretrained(folder / "with_heads")
+    vit.save_pretrained(folder / WITH_HEADS)

@@ -20,10 +20,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from llmpose.errors import UserError
+from train.layers import leaves
 from train.recipe import Recipe, differences, load_recipe, save_recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 _PACKAGES = (
     *("llmpose", "torch", "transformers", "accelerate", "peft", "deepspeed", "datasets"),
@@ -118,6 +122,22 @@ def find_model(path: str | Path, *, best: bool = True) -> Path:
     raise UserError(
         f"{folder} {state if folder.is_dir() else 'does not exist'}; expected the folder of a finished stage"
     )
+
+
+def check_same_shape(start_from: str, stored: "PreTrainedConfig", asked: "PreTrainedConfig") -> None:
+    """A run that starts from a model trains that one: a recipe that describes another is refused, not passed over."""
+    passing = ("transformers_version", "architectures", "dtype", "_name_or_path")
+    here, there = (
+        {key: value for key, value in leaves(config.to_dict()) if key.rpartition(".")[2] not in passing}
+        for config in (asked, stored)
+    )
+    differing = [f"{key} {there.get(key)}, here {here.get(key)}" for key in here if here[key] != there.get(key)]
+    if differing:
+        more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+        raise UserError(
+            f"start_from: {start_from} holds a model of another shape: {'; '.join(differing[:4])}{more}; "
+            "describe that model in the recipe, or leave start_from out"
+        )
 
 
 def environment(world: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from train.job import Draw, Job
 from train.noise import normal, uniform
 from train.poses import PoseData, PoseSource, folders, pose_sources
 from train.recipe import Recipe, at_least
-from train.runfolder import find_model
+from train.runfolder import check_same_shape, find_model
 
 _STREAM_TURN, _STREAM_PART, _STREAM_BEND = 1, 2, 3
 
@@ -206,7 +206,9 @@ def build(recipe: Recipe) -> Job:
             f"model.codebook_size {config.codebook_size}: {len(poses)} poses of {config.latent_length} vectors each "
             "cannot fill so many codes; use more data, fewer codes, or model.quantizer=fsq"
         )
-    tokenizer = load_tokenizer(recipe.start_from) if recipe.start_from else PoseTokenizer(config)
+    tokenizer = PoseTokenizer(config) if recipe.start_from is None else load_tokenizer(recipe.start_from)
+    if recipe.start_from is not None:
+        check_same_shape(recipe.start_from, tokenizer.config, config)
     model = TokenizerTraining(tokenizer, recipe.body.load(), recipe.loss)
     tests = {source.name: first_poses(source, recipe.eval_poses) for source in held_out}
     return Job(

@@ -225,3 +225,14 @@ def test_no_finished_model_is_told_apart_from_no_run(recipe: TokenizerRecipe, tm
         find_model(tmp_path / "nowhere")
     with pytest.raises(UserError, match="is neither a run nor a saved model"):
         find_model(tmp_path)
+
+
+def test_starting_from_another_shape_is_refused_and_from_the_same_goes_on(recipe: TokenizerRecipe) -> None:
+    run(recipe)
+    first = PoseTokenizer.from_pretrained(find_model(recipe.run_dir))
+    again = replace(recipe, start_from=recipe.run_dir, run_dir=f"{recipe.run_dir}-again")
+    started = build(again).model.get_submodule("tokenizer")
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), started.parameters(), strict=True))
+    other = replace(again, model=replace(recipe.model, hidden_size=24))
+    with pytest.raises(UserError, match=r"start_from: .*run holds a model of another shape: hidden_size 16, here 24"):
+        build(other)

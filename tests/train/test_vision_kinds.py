@@ -18,6 +18,7 @@ from llmpose.model.pose_vit import PoseVit, expected_points, heatmap_loss
 from llmpose.model.vision import Vision
 from llmpose.model.weights.pose_vit import import_pose_vit
 from train.crops import CropNoise, CropReader, Crops, disturb
+from train.pose_vit import build_pose_vit
 from train.poses import PoseSource
 from train.recipe import Data, Source, load_recipe
 from train.run import run
@@ -152,6 +153,18 @@ def test_a_pose_vit_trains_and_becomes_an_encoder(people: Path, tmp_path: Path):
     torch.testing.assert_close(rotmat @ rotmat.transpose(-1, -2), torch.eye(3).expand_as(rotmat), atol=1e-5, rtol=0)
 
 
+def test_a_pose_vit_goes_on_from_a_run_and_refuses_one_of_another_shape(people: Path, tmp_path: Path):
+    first = run(load_recipe([], recipe_words("vision_pose", people, tmp_path / "first", 2)))
+    words = [*recipe_words("vision_pose", people, tmp_path / "second", 2), f"start_from={tmp_path / 'first'}"]
+    model = build_pose_vit(load_recipe([], words)).model.get_submodule("vit")
+    stored = PoseVit.from_pretrained(first.model / "with_heads").state_dict()
+    assert all(torch.equal(value, stored[name]) for name, value in model.state_dict().items())
+    with pytest.raises(UserError, match=r"start_from: .*another shape: decoder_layers \d, here 0"):
+        build_pose_vit(load_recipe([], [*words, "decoder_layers=0"]))
+    with pytest.raises(UserError, match="goes on from a run of this kind"):
+        build_pose_vit(load_recipe([], [*words, f"start_from={tmp_path / 'first/model/with_heads'}"]))
+
+
 def test_a_clip_trains_and_becomes_an_encoder(people: Path, tmp_path: Path):
     words = [*recipe_words("vision_clip", people, tmp_path, 3), "noise.flip_share=0", "vocab_size=300"]
     result = run(load_recipe([], words))
@@ -161,5 +174,7 @@ def test_a_clip_trains_and_becomes_an_encoder(people: Path, tmp_path: Path):
     sentences = (torch.tensor([[tokenizer.bos_token_id, high, word, tokenizer.eos_token_id]]) for word in others)
     one, other = (clip.get_text_features(ids).pooler_output for ids in sentences)
     assert not torch.allclose(one, other, atol=1e-6), "the summary knows the last word, whatever came before"
+    with pytest.raises(UserError, match="start_from: a CLIP is trained from nothing"):
+        run(load_recipe([], [*words, f"start_from={tmp_path}", f"run_dir={tmp_path / 'again'}"]))
     with pytest.raises(UserError, match="CLIP sees squares"):
         run(load_recipe([], [*words, "encoder.image=[32,24]", f"run_dir={tmp_path / 'other'}"]))

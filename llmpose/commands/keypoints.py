@@ -1,6 +1,7 @@
 """`llmpose keypoints`: find keypoints of objects in pictures, asked for in words or by example."""
 
 import json
+import math
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,8 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from llmpose.body.skeleton import Skeleton
     from llmpose.talk.keypoints import Box, Found, Support
+
+_SECONDS_BETWEEN_FILES = 5
+"""keypoints.json is written whole, so not after every few of thousands of pictures."""
 
 
 def register(app: typer.Typer) -> None:
@@ -67,18 +73,18 @@ def keypoints(
 
     llmpose keypoints "trip/*.jpg" --model DIR --out found --detector DINO --objects "person" --skeleton coco17
     """
+    import time
+
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from llmpose.errors import BadUsage
-    from llmpose.model.adapters import load_model
-    from llmpose.talk.images import read_image
-    from llmpose.talk.keypoints import find_in_pictures
-    from llmpose.talk.processing import LlmPoseProcessor, local_folder
+    from llmpose.errors import BadUsage, UserError
+    from llmpose.talk.keypoint_files import plain_found, read_found, write_found
+    from llmpose.talk.keypoints import check_asked, find_in_pictures
 
     files = _pictures(images)
     supports = _supports(support or [], points or [])
-    asked = [name for name in (names or "").split(",") if name.strip()]
+    asked = list(dict.fromkeys(name.strip() for name in (names or "").split(",") if name.strip()))
     kind = _skeleton(skeleton, asked, supports)
     if box and len(files) > 1:
         raise BadUsage(f"--box says where an object is in one picture, {len(files)} were given; use --boxes FILE.json")
@@ -86,50 +92,119 @@ def keypoints(
     if (detector is None) != (objects is None) or (detector and (box or boxes)):
         raise BadUsage("--detector and --objects go together, and stand in for --box and --boxes")
     wanted_objects = [name.strip() for name in (objects or "").split(",") if name.strip()]
-    done = _read(out / "keypoints.json")
+    # Where skeleton and examples come from, keypoints that no example shows are left out.
+    wanted = asked or sorted({name for one in supports for name in one.points_px}) or None
+    check_asked(kind, wanted, supports)
+    question = {
+        "model": str(model.expanduser().absolute()),
+        "skeleton": kind.to_dict(),
+        "keypoints": wanted,
+        "examples": [[str(path), text] for path, text in zip(support or [], points or [], strict=True)],
+        "told": "description" if describe else "name",
+        "refine": refine,
+        "objects": wanted_objects,
+    }
+    done = read_found(out / "keypoints.json", question)
     waiting = [path for path in files if path.name not in done]
-    if waiting:
-        folder = local_folder(model, weights=True)
-        talker: Any = load_model(folder).eval()
-        processor = LlmPoseProcessor.from_pretrained(folder)
-        finder = None
-        if detector is not None:
-            from llmpose.talk.detector import Detector
-
-            finder = Detector.from_pretrained(detector)
-        # Where skeleton and examples come from, keypoints that no example shows are left out.
-        wanted = asked or sorted({name for one in supports for name in one.points_px}) or None
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("pictures", total=len(waiting))
+    unread: list[str] = []
+    asker: tuple[Any, Any, Any] | None = None
+    written = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("pictures", total=len(waiting))
+        try:
             for start in range(0, len(waiting), pictures):
-                paths = waiting[start : start + pictures]
-                opened = [read_image(path) for path in paths]
-                seen = finder.find(opened, wanted_objects, threshold=threshold) if finder is not None else None
-                given = [
-                    own.get(path.name) if seen is None else [one.box_xyxy_px for one in seen[i]]
-                    for i, path in enumerate(paths)
-                ]
-                found = find_in_pictures(
-                    talker, processor, list(zip(opened, given, strict=True)), kind, asked=wanted, supports=supports,
-                    told="description" if describe else "name", batch_size=batch_size, refine=refine,
-                )  # fmt: skip
-                out.mkdir(parents=True, exist_ok=True)
-                for i, (path, image) in enumerate(zip(paths, opened, strict=True)):
-                    for one, detected in zip(found[i], seen[i] if seen is not None else (), strict=False):
-                        one.name, one.box_score = detected.name, detected.score
-                    _draw(image, found[i], kind).save(out / f"{path.name}.png")
-                    done[path.name] = {"width": image.width, "height": image.height, "found": _plain(found[i])}
-                _write(out / "keypoints.json", done, kind)
-                bar.advance(task, len(paths))
+                paths, opened = _opened(waiting[start : start + pictures], own, unread)
+                if paths:
+                    # Not before here: a mistake in the question or in a box is told without waiting for the weights.
+                    asker = asker or _asker(model, detector)
+                    talker, processor, finder = asker
+                    seen = finder.find(opened, wanted_objects, threshold=threshold) if finder is not None else None
+                    given = [
+                        own.get(path.name) if seen is None else [one.box_xyxy_px for one in seen[i]]
+                        for i, path in enumerate(paths)
+                    ]
+                    found = find_in_pictures(
+                        talker, processor, list(zip(opened, given, strict=True)), kind, asked=wanted, supports=supports,
+                        told="description" if describe else "name", batch_size=batch_size, refine=refine,
+                    )  # fmt: skip
+                    out.mkdir(parents=True, exist_ok=True)
+                    for i, (path, image) in enumerate(zip(paths, opened, strict=True)):
+                        for one, detected in zip(found[i], seen[i] if seen is not None else (), strict=False):
+                            one.name, one.box_score = detected.name, detected.score
+                        _draw(image, found[i], kind).save(out / f"{path.name}.png")
+                        done[path.name] = {"width": image.width, "height": image.height, "found": plain_found(found[i])}
+                if done and time.monotonic() - written > _SECONDS_BETWEEN_FILES:
+                    write_found(out / "keypoints.json", done, kind, question)
+                    written = time.monotonic()
+                bar.advance(task, len(waiting[start : start + pictures]))
+        finally:  # also when it is interrupted: the next call goes on from here
+            if any(path.name in done for path in waiting):
+                write_found(out / "keypoints.json", done, kind, question)
+    if len(unread) == len(files):
+        raise UserError(unread[0] if len(files) == 1 else f"none of {len(files)} pictures can be read; {unread[0]}")
+    _report(out, files, done, unread, own if boxes else {}, is_detected=detector is not None)
+
+
+def _opened(
+    paths: list[Path], boxes: "dict[str, list[Box]]", unread: list[str]
+) -> "tuple[list[Path], list[Image.Image]]":
+    """Those of these pictures that can be read; what others suffer from is added to `unread`."""
+    from llmpose.errors import UserError
+    from llmpose.talk.images import read_image
+    from llmpose.talk.keypoints import square_of
+
+    found = []
+    for path in paths:
+        try:
+            image = read_image(path)
+        except UserError as error:
+            unread.append(str(error))
+            continue
+        for box in boxes.get(path.name, ()):
+            try:
+                square_of(box, image.size)
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from None
+        found.append((path, image))
+    return [path for path, _ in found], [image for _, image in found]
+
+
+def _asker(model: Path, detector: str | None) -> tuple[Any, Any, Any]:
+    """Model, processor, and the detector if one is wanted."""
+    from llmpose.model.adapters import load_model
+    from llmpose.talk.processing import LlmPoseProcessor, local_folder
+
+    folder = local_folder(model, weights=True)
+    talker: Any = load_model(folder).eval()
+    finder = None
+    if detector is not None:
+        from llmpose.talk.detector import Detector
+
+        finder = Detector.from_pretrained(detector)
+    return talker, LlmPoseProcessor.from_pretrained(folder), finder
+
+
+def _report(
+    out: Path, files: list[Path], done: dict[str, Any], unread: list[str], boxes: "dict[str, list[Box]]",
+    *, is_detected: bool,
+) -> None:  # fmt: skip
+    """What there is now, and what a reader of it would else not know."""
     count = sum(len(one["found"]) for one in done.values())
     typer.echo(f"{out}: {count} objects in {len(done)} pictures, drawn; keypoints.json as COCO has them")
-    empty = [name for name, one in done.items() if not one["found"]]
-    if empty:
-        shown = ", ".join(empty[:5]) + (", …" if len(empty) > 5 else "")
-        typer.echo(
-            f"no object was found in {len(empty)} of them ({shown}); lower --threshold, or give --boxes", err=True
-        )
+
+    def tell(names: list[str], what: str) -> None:
+        if names:
+            shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+            typer.echo(f"{what.format(len(names))} ({shown})", err=True)
+
+    hint = "; lower --threshold, or give --boxes" if is_detected else ""
+    tell([name for name, one in done.items() if not one["found"]], f"no object was found in {{}} of them{hint}")
+    names = {path.name for path in files}
+    if boxes:
+        tell([path.name for path in files if path.name not in boxes], "{} pictures are not in --boxes: taken whole")
+        tell([name for name in boxes if name not in names], "{} names in --boxes are none of the pictures")
+    tell(unread, "{} pictures cannot be read and were left out")
 
 
 def _pictures(given: list[Path]) -> list[Path]:
@@ -169,6 +244,8 @@ def _supports(files: list[Path], points: list[str]) -> "list[Support]":
             numbers = _numbers(place, 2, f"--points {one!r}: expected name=x,y")
             if not equals or not name.strip():
                 raise BadUsage(f"--points {one!r}: expected name=x,y")
+            if name.strip() in own:
+                raise BadUsage(f"--points names {name.strip()!r} twice; an example shows a keypoint once")
             own[name.strip()] = (numbers[0], numbers[1])
         found.append(Support(read_image(path), own))
     return found
@@ -199,7 +276,7 @@ def _numbers(text: str, count: int, problem: str) -> list[float]:
         values = [float(value) for value in text.split(",")]
     except ValueError:
         raise BadUsage(problem) from None
-    if len(values) != count:
+    if len(values) != count or not all(map(math.isfinite, values)):
         raise BadUsage(problem)
     return values
 
@@ -216,25 +293,6 @@ def _boxes(path: Path | None) -> "dict[str, list[Box]]":
         raise UserError(f"{path}: expected JSON, file name -> list of [left, top, right, bottom] ({error})") from None
 
 
-def _plain(found: "list[Found]") -> list[dict[str, Any]]:
-    return [
-        {
-            "bbox": [round(float(v), 2) for v in (one.box_xyxy_px[0], one.box_xyxy_px[1], *_size(one.box_xyxy_px))],
-            "keypoints": [round(float(v), 2) for x, y, c in one.keypoints_px for v in (x, y, 2 if c > 0 else 0)],
-            "keypoint_scores": [round(float(c), 4) for c in one.keypoints_px[:, 2]],
-            "num_keypoints": int((one.keypoints_px[:, 2] > 0).sum()),
-            "score": round(one.score, 4),
-            "texts": one.texts,
-            **({"object": one.name, "box_score": round(one.box_score, 4)} if one.box_score is not None else {}),
-        }
-        for one in found
-    ]
-
-
-def _size(box: "Box") -> tuple[float, float]:
-    return box[2] - box[0], box[3] - box[1]
-
-
 def _draw(image: Any, found: "list[Found]", skeleton: "Skeleton") -> Any:
     import numpy as np
 
@@ -246,48 +304,3 @@ def _draw(image: Any, found: "list[Found]", skeleton: "Skeleton") -> Any:
         points[:, 2] = np.where(points[:, 2] > 0, 2, 0)
         drawn = draw_skeleton(drawn, points, skeleton)
     return drawn
-
-
-def _write(path: Path, done: dict[str, Any], skeleton: "Skeleton") -> None:
-    """COCO's own form: images, annotations, one category; written whole or not at all."""
-    pictures = [
-        {"id": number, "file_name": name, "width": one["width"], "height": one["height"]}
-        for number, (name, one) in enumerate(done.items(), start=1)
-    ]
-    annotations: list[dict[str, Any]] = []
-    for number, one in enumerate(done.values(), start=1):
-        for own in one["found"]:
-            area = round(own["bbox"][2] * own["bbox"][3], 2)
-            fixed = {"id": len(annotations) + 1, "image_id": number, "category_id": 1, "area": area, "iscrowd": 0}
-            annotations.append({**fixed, **own})
-    links = [[a + 1, b + 1] for a, b in skeleton.links]
-    category = {"id": 1, "name": skeleton.name, "keypoints": list(skeleton.keypoints), "skeleton": links}
-    partial = path.with_suffix(".partial")
-    content = {"images": pictures, "annotations": annotations, "categories": [category]}
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """What an earlier call found, so that it is not asked again."""
-    from llmpose.errors import UserError
-
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        fixed = ("id", "image_id", "category_id", "area", "iscrowd")
-        return {
-            image["file_name"]: {
-                "width": image["width"],
-                "height": image["height"],
-                "found": [
-                    {key: value for key, value in one.items() if key not in fixed}
-                    for one in content["annotations"]
-                    if one["image_id"] == image["id"]
-                ],
-            }
-            for image in content["images"]
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not written by this command ({error}); give another --out") from None

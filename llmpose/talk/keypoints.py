@@ -7,11 +7,12 @@ All keypoints of an object are asked at once and share its image. An example is 
 `Support(image, {"nose": (120, 80)})`.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -92,7 +93,7 @@ def named_keypoints(names: Sequence[str]) -> Skeleton:
 def square_of(box: Box, size: tuple[int, int], margin: float = MARGIN) -> tuple[float, float, float]:
     """Left, top and side of the square around a box; the box must have an inside, within the picture."""
     left, top, right, bottom = box
-    if not (right - left > 0 and bottom - top > 0):
+    if not (right - left > 0 and bottom - top > 0 and all(map(math.isfinite, box))):
         raise UserError(f"box {box} has no area; give left, top, right, bottom in pixels, left < right, top < bottom")
     if right <= 0 or bottom <= 0 or left >= size[0] or top >= size[1]:
         raise UserError(f"box {box} lies outside its picture of {size[0]}x{size[1]} pixels")
@@ -143,7 +144,7 @@ def find_in_pictures(
         raise UserError("keypoints by example need a support image with points in it")
     if by != "text" and model.prompts is None:
         raise UserError("this model takes no keypoints by example; ask in words, or train one: launch/recipes/kptllm")
-    chosen = [skeleton.index(name) for name in asked] if asked else list(range(skeleton.num_keypoints))
+    chosen = check_asked(skeleton, asked, supports if by != "text" else ())
     size_px = processor.vision[0].side if processor.vision else 0
     if not size_px:
         raise UserError("this model sees no images")
@@ -169,6 +170,19 @@ def find_in_pictures(
         return Found(box, keypoints, [answer.text for answer in own])
 
     return [[found(box, square) for box, square in one] for one in objects]
+
+
+def check_asked(skeleton: Skeleton, asked: Sequence[str] | None, supports: Sequence[Support]) -> list[int]:
+    """Which keypoints are asked for. What cannot be asked is told here, before anybody loads a model."""
+    chosen = [skeleton.index(name) for name in asked] if asked else list(range(skeleton.num_keypoints))
+    known = {keypoint for support in supports for keypoint in _places(support, skeleton)}
+    missing = next((keypoint for keypoint in chosen if supports and keypoint not in known), None)
+    if missing is not None:
+        name = skeleton.keypoints[missing]
+        raise UserError(
+            f"no support image shows {name!r}{_nearest(name, [skeleton.keypoints[k] for k in sorted(known)])}"
+        )
+    return chosen
 
 
 def last_image(conversation: Conversation) -> Image.Image | None:
@@ -201,8 +215,6 @@ def _question(
     for piece in re.split(r"(\{\w+\})", WORDINGS[by]):
         if piece == "{keypoint}":
             points = tuple(points.get(keypoint) for _, points in shown)
-            if not any(points):
-                raise UserError(f"no support image shows {name!r}{_nearest(name, skeleton, shown)}")
             parts.append(KeypointPart(tuple(image for image, _ in shown), points))
         elif piece == "{text}":
             parts.append(TextPart(text))
@@ -211,17 +223,16 @@ def _question(
     return Conversation().user(*parts)
 
 
-def _nearest(name: str, skeleton: Skeleton, shown: Sequence[tuple[Image.Image, dict[int, Any]]]) -> str:
+def _nearest(name: str, known: Sequence[str]) -> str:
     """What to do about a keypoint that no example has: the nearest of those they have, or all of them."""
-    known = [skeleton.keypoints[k] for k in sorted({k for _, points in shown for k in points})]
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f", only {', '.join(known) or 'nothing'}; give its point, or leave it out of the question"
 
 
-def _shown(support: Support, skeleton: Skeleton, size_px: int) -> tuple[Image.Image, dict[int, tuple[float, float]]]:
-    """The support's crop, and its points as shares of it."""
+def _places(support: Support, skeleton: Skeleton) -> dict[int, tuple[float, float]]:
+    """The support's points by keypoint, as shares of its square; they must lie in the image and in the object's box."""
     image = support.image
     box = support.box_xyxy_px or (0.0, 0.0, float(image.width), float(image.height))
     left, top, side = square_of(box, image.size)
@@ -236,7 +247,14 @@ def _shown(support: Support, skeleton: Skeleton, size_px: int) -> tuple[Image.Im
         if not all(0 <= value <= 1 for value in at):
             raise UserError(f"{plain_name(name)!r} at {x:g}, {y:g} lies outside the support's box {box}")
         points[skeleton.index(name)] = at
-    return cut(image, (left, top, side), size_px), points
+    return points
+
+
+def _shown(support: Support, skeleton: Skeleton, size_px: int) -> tuple[Image.Image, dict[int, tuple[float, float]]]:
+    """The support's crop, and its points as shares of it."""
+    image = support.image
+    box = support.box_xyxy_px or (0.0, 0.0, float(image.width), float(image.height))
+    return cut(image, square_of(box, image.size), size_px), _places(support, skeleton)
 
 
 def _placed(answer: Answer, square: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -172,6 +172,77 @@ def test_the_command_draws_writes_and_goes_on(prompted: Talker, tmp_path: Path) 
     assert json.loads((out / "keypoints.json").read_text()) == written
 
 
+@pytest.fixture(name="saved")
+def _saved(prompted: Talker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with model/, one.png to three.png and example.png, in which commands run."""
+    prompted[0].save_pretrained(tmp_path / "model")
+    prompted[1].save_pretrained(tmp_path / "model")
+    for number, name in enumerate(("one", "two", "three")):
+        picture(number, 50, 40).save(tmp_path / f"{name}.png")
+    SUPPORT.save(tmp_path / "example.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*words: str) -> Any:
+    return CliRunner().invoke(app, ["keypoints", *words, "--model", "model", "--out", "out"])
+
+
+def test_a_folder_of_answers_takes_no_answers_to_another_question(saved: Path) -> None:
+    assert run("one.png", "--keypoints", "nose, nose").exit_code == 0
+    before = (saved / "out/keypoints.json").read_text()
+    assert len(json.loads(before)["annotations"][0]["texts"]) == 1
+    for words in (["--keypoints", "tail"], ["--keypoints", "nose", "--refine"], ["--skeleton", "coco17"]):
+        done = run("two.png", *words)
+        assert isinstance(done.exception, UserError)
+        assert "holds answers to another question" in str(done.exception)
+    assert (saved / "out/keypoints.json").read_text() == before
+
+
+def test_a_damaged_picture_is_left_out_and_told(saved: Path) -> None:
+    (saved / "two.png").write_text("no picture")
+    done = run("one.png", "two.png", "three.png", "--keypoints", "nose")
+    assert done.exit_code == 0, done.output
+    assert "1 pictures cannot be read and were left out (two.png" in done.stderr
+    names = [image["file_name"] for image in json.loads((saved / "out/keypoints.json").read_text())["images"]]
+    assert names == ["one.png", "three.png"]
+    alone = CliRunner().invoke(app, ["keypoints", "two.png", "--model", "model", "--out", "b", "--keypoints", "nose"])
+    assert isinstance(alone.exception, UserError)
+
+
+def test_boxes_that_name_no_picture_and_pictures_without_boxes_are_told(saved: Path) -> None:
+    (saved / "boxes.json").write_text(json.dumps({"one.png": [[1, 2, 30, 30]], "gone.png": [[1, 2, 3, 4]]}))
+    done = run("one.png", "two.png", "--keypoints", "nose", "--boxes", "boxes.json")
+    assert "1 pictures are not in --boxes: taken whole (two.png)" in done.stderr
+    assert "1 names in --boxes are none of the pictures (gone.png)" in done.stderr
+
+
+def test_what_was_found_is_kept_when_a_later_picture_stops_the_command(saved: Path) -> None:
+    (saved / "boxes.json").write_text(json.dumps({"two.png": [[5, 5, 5, 30]]}))
+    done = run("one.png", "two.png", "--keypoints", "nose", "--boxes", "boxes.json", "--pictures", "1")
+    assert str(done.exception).startswith("two.png: box (5.0, 5.0, 5.0, 30.0) has no area")
+    assert [image["file_name"] for image in json.loads((saved / "out/keypoints.json").read_text())["images"]] == [
+        "one.png"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--support", "example.png", "--points", "nose=99,5"], "lies outside its support image"),
+        (["--support", "example.png", "--points", "nose=1,5; nose=2,5"], "names 'nose' twice"),
+        (["--support", "example.png", "--points", "nose=1,5", "--keypoints", "nsoe"], "did you mean 'nose'"),
+        (["--skeleton", "coco17", "--keypoints", "left wirst"], "did you mean 'left wrist'"),
+        (["--keypoints", "nose", "--box", "5,5,5,30"], "has no area"),
+        (["--keypoints", "nose", "--box", "5,5,inf,30"], "expected left,top,right,bottom"),
+        (["--keypoints", "nose", "--box", "90,5,99,30"], "one.png: box (90.0, 5.0, 99.0, 30.0) lies outside"),
+    ],
+)
+def test_a_mistake_is_told_before_any_weights_are_read(saved: Path, words: list[str], message: str) -> None:
+    (saved / "model/config.json").unlink()
+    assert message in str(run("one.png", *words).exception)
+
+
 # --- in the chat ------------------------------------------------------------------------------------------------------
 
 

@@ -326,7 +326,7 @@ def _keypoints() -> tuple[Ablation, ...]:
         )
 
     both, shown = "visual and textual", "visual"
-    large = ("model.new.hidden_size=384", "model.new.intermediate_size=1024")
+    large = ("model.new.hidden_size=256", "model.new.intermediate_size=704")
     return (
         plan(
             "keypoint_identify", "Identify, then detect (KptLLM++ Tab. 13)", "identify, then detect",

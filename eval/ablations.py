@@ -3,6 +3,7 @@ same.
 
     OUT/prepared/<part>/               what all variants share: tokenizer, encoders, retrieval models
     OUT/<ablation>/<variant>/seed<k>/  run folder, measured/ and result.json
+                                       (no run folder where another variant was trained with the same words: its model)
     OUT/tables/<ablation>.json, .md    ours with spread over seeds | published | what reproduced and what did not
 
 Training runs in processes of its own (`python -m train.run`), which go on where they were killed; a finished variant
@@ -38,7 +39,8 @@ PARTS = {
     "retrieval": ("retrieval", "unipose/retrieval.tiny.yaml"),
     "keypoint_eyes": ("vision_match", "kptllm/eyes.tiny.yaml"),
 }
-LATENCY = ("text_to_pose",)
+_WORDS = "words.json"
+"""What a finished run was trained with."""
 
 
 @dataclass
@@ -93,18 +95,28 @@ class Lab:
         own = [word for word in words if word not in paths]
         common = [f"data.root={self.bench.data_dir.absolute()}", f"seed={seed}"]
         sizes = self.preset.words.get(plan.kind, ()) if plan.sized else ()
-        self.train([*paths, *own, *sizes, *common], folder)
-        measured = self.measure(plan.benchmarks.get(variant, plan.benchmarks.get("", ())), folder, seed, plan)
+        run = self.trained([*paths, *own, *sizes, *common], folder)
+        measured = self.measure(plan.benchmarks.get(variant, plan.benchmarks.get("", ())), run, folder, seed, plan)
         write_text(done, json.dumps(measured, indent=1) + "\n")
         return measured
 
-    def measure(self, names: Sequence[str], folder: Path, seed: int, plan: Ablation) -> dict[str, float]:
+    def trained(self, words: Sequence[str], folder: Path) -> Path:
+        """The run folder of the model that these words make; whole recipes stand in several tables, trained once."""
+        said = json.dumps(list(words), indent=1) + "\n"
+        for other in sorted(self.bench.out_dir.glob(f"*/*/*/{_WORDS}")):
+            if other.read_text("utf-8") == said:
+                return other.parent
+        self.train(words, folder)
+        write_text(folder / _WORDS, said)
+        return folder
+
+    def measure(self, names: Sequence[str], run: Path, folder: Path, seed: int, plan: Ablation) -> dict[str, float]:
         """Metrics by name, and by task.metric where several tasks have the same one."""
         retrieval = self.prepared / "retrieval"
         bench = replace(
             self.bench,
-            model_dir=folder,
-            tokenizer_dir=folder,
+            model_dir=run,
+            tokenizer_dir=run,
             out_dir=folder / "measured",
             retrieval_dir=retrieval if retrieval.is_dir() else None,
             limit=min(self.preset.limit, self.bench.limit or self.preset.limit),

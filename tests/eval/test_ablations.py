@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,8 +131,31 @@ def test_finished_variants_are_not_trained_again(tmp_path: Path, tmp_path_factor
 
     (tmp_path / "little" / "bad_one" / "seed1" / "result.json").unlink()
     again = lab().run(little_plan())
-    assert [folder for folder, _ in trained[len(folders) :]] == ["little/bad_one/seed1"]
+    assert len(trained) == len(folders)  # its model is there, and is measured anew
     assert again.rows[0].values == table.rows[0].values
+
+
+def test_one_recipe_in_two_tables_is_trained_once(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    world, trained = write_world(tmp_path_factory.mktemp("world")), []
+
+    def train(words: Sequence[str], folder: Path) -> None:
+        trained.append(list(words))
+        write_model(folder / "model")
+
+    lab = Lab(Bench(world, tmp_path, limit=3, max_new_tokens=3), PRESETS["tiny"], seeds=1, train=train)
+    first = lab.run(replace(little_plan(), prepared=()))
+    second = lab.run(replace(little_plan(), name="other", variants={"whole": ("r.yaml", "quality=1")}, prepared=()))
+    assert [words[1] for words in trained] == ["quality=1", "quality=0"]
+    assert second.rows[0].values == first.rows[0].values
+    assert not (tmp_path / "other/whole/seed0/model").exists()
+
+
+def test_the_wide_decoder_of_table_16_is_twice_as_wide(root_dir: Path) -> None:
+    variants = plans(PRESETS["tiny"])["keypoint_size"].variants
+    words = [[word.format(prepared="p") for word in own] for own in variants.values()]
+    sizes = [load_recipe([str(root_dir / own[0])], own[1:]).model.new for own in words]
+    assert sizes[0].hidden_size == 2 * sizes[1].hidden_size
+    assert sizes[0].intermediate_size == 2 * sizes[1].intermediate_size
 
 
 def test_wrong_choices_are_bad_usage(tmp_path: Path) -> None:

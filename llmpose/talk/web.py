@@ -170,7 +170,7 @@ def page(model: "LlmPose", folder: Path, *, title: str) -> Any:
                     buttons=["copy"],  # the default has a button that sends the chat to a hub
                 )
                 box = gr.MultimodalTextbox(
-                    placeholder="The person is kneeling on the left knee.",
+                    placeholder="Generate the pose: The person is kneeling on both knees.",
                     file_count="multiple",
                     file_types=[*IMAGE_SUFFIXES, *POSE_SUFFIXES],
                     sources=["upload"],

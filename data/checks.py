@@ -181,6 +181,15 @@ def _check_attributes(attributes: Any) -> str | None:
     return None
 
 
+def oddity(record: Record) -> str | None:
+    """What may be right, but is worth a look: a person at the edge, or a slip of the keyboard."""
+    points = record.keypoints
+    if points is None or record.width is None or record.height is None:
+        return None
+    inside = ((points[:, :2] >= 0) & (points[:, :2] <= (record.width, record.height))).all(1)
+    return "with a labelled point outside its image" if (~inside & (points[:, 2] > 0)).any() else None
+
+
 def _check_texts(texts: Sequence[Any]) -> str | None:
     if any(not isinstance(text, str) for text in texts):
         return "text is not a text"

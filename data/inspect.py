@@ -47,6 +47,7 @@ def tables(opened: RecordSet | PairSet) -> list[Table]:
     ]
     facts += [(f"  {reason}", _with_examples(entry)) for reason, entry in rejects["reasons"].items()]
     facts += [(f"left out: {reason}", f"{count:,}") for reason, count in rejects.get("left_out", {}).items()]
+    facts += [(f"kept: {odd}", _with_examples(entry)) for odd, entry in rejects.get("kept", {}).items()]
     shown: list[Table] = [("what it is", ("", ""), facts)]
     if isinstance(opened, PairSet):
         texts = opened.column("texts")

@@ -18,7 +18,7 @@ from data.arrow import (
     record_from_row,
     records_to_table,
 )
-from data.checks import ImageCheck, check_records
+from data.checks import ImageCheck, check_records, oddity
 from data.folder import read_manifest, verify_folder, write_folder
 from data.record import Record
 from data.rejects import Rejects
@@ -122,6 +122,9 @@ class RecordSet(Rows):
                         continue
                     seen.add(record.id)
                     rejects.accepted += 1
+                    odd = oddity(record)
+                    if odd is not None:
+                        rejects.kept[odd].append(record.id)
                     tally.add(record)
                     yield _with_image(record, root) if embed_images else record
                 if progress is not None:

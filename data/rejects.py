@@ -25,6 +25,8 @@ class Rejects:
     examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     left_out: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """What a reader was asked not to take, by reason: said, but no fault of the source."""
+    kept: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Accepted all the same, by what is odd about them: ids, for somebody to go and look."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_share <= 1:
@@ -54,6 +56,10 @@ class Rejects:
     def summary(self) -> str:
         """'3 of 1200 set aside: 2 image missing (a.jpg, b.jpg); 1 box of zero area (7)'."""
         left_out = "".join(f"; left out: {count} {reason}" for reason, count in sorted(self.left_out.items()))
+        for oddity, ids in sorted(self.kept.items()):
+            left_out += (
+                f"; kept: {len(ids)} {oddity} ({', '.join(ids[:_EXAMPLES])}{', …' if len(ids) > _EXAMPLES else ''})"
+            )
         if not self.rejected:
             return f"none of {self.accepted} set aside{left_out}"
         ranked = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
@@ -84,4 +90,7 @@ class Rejects:
                 for reason, count in sorted(self.counts.items())
             },
             "left_out": dict(sorted(self.left_out.items())),
+            "kept": {
+                oddity: {"count": len(ids), "examples": ids[:_EXAMPLES]} for oddity, ids in sorted(self.kept.items())
+            },
         }

@@ -260,6 +260,16 @@ def test_more_than_one_per_cent_stops_and_leaves_nothing(tmp_path: Path) -> None
     assert len(RecordSet.write(tmp_path / "set", mixed, rejects=Rejects(0.05))) == 97
 
 
+def test_a_point_outside_its_image_beside_others_inside_is_kept_and_told(tmp_path: Path) -> None:
+    stray = points()
+    stray[3, :2] = 5000, 20
+    records = [bad(keypoints=stray, skeleton="coco17", width=80, height=80)]
+    rejects = Rejects()
+    written = RecordSet.write(tmp_path / "set", records, rejects=rejects)
+    assert rejects.summary() == "none of 1 set aside; kept: 1 with a labelled point outside its image (bad)"
+    assert written.manifest["rejects"]["kept"]["with a labelled point outside its image"]["examples"] == ["bad"]
+
+
 def test_what_is_left_out_on_purpose_does_not_stop() -> None:
     rejects = Rejects(accepted=10)
     rejects.leave_out("marked as a crowd", 90)

@@ -2,6 +2,8 @@
 
     mixture ── pick ──> record(s), wording, text ──> conversation ──> processor ──> Example ──> Collator
 
+A pick with strangers becomes one conversation with as many of them as a row has room for.
+
 What does not change from epoch to epoch is kept: records, codes of poses, and tickets of images whose features are in a
 cache. The rest (which record, which wording, which text) is a pure function of seed, epoch and index.
 """
@@ -19,12 +21,13 @@ from PIL import Image
 
 from data.branches import digest
 from data.features import ticket
-from data.mixture import Mixture, Pick
+from data.mixture import Mixture, Pick, joined
 from data.record import Record
 from data.sightings import Sightings, sighting
 from data.tasks.base import Codes, Item
 from llmpose.errors import UserError
 from llmpose.model.batch import Example
+from llmpose.talk.conversation import Conversation
 from llmpose.talk.processing import LlmPoseProcessor
 
 AHEAD = 64
@@ -54,9 +57,13 @@ class _Sight:
 class Examples:
     """A mixture as examples; `__getitems__(draw)` gives a micro-batch."""
 
-    def __init__(self, mixture: Mixture, processor: LlmPoseProcessor, *, keep: bool = True) -> None:
-        """`keep`: records and codes stay in memory once they were read (some kB each)."""
-        self.mixture, self.processor = mixture, processor
+    def __init__(
+        self, mixture: Mixture, processor: LlmPoseProcessor, *, longest: int | None = None, keep: bool = True
+    ) -> None:
+        """`longest`: tokens that a conversation with strangers may have. `keep`: records and codes stay in memory once
+        they were read (some kB each).
+        """
+        self.mixture, self.processor, self.longest = mixture, processor, longest
         self._items: dict[tuple[int, int], Item] | None = {} if keep else None
         self._codes: dict[tuple[int, int], Codes] = {}
         self._tickets: dict[tuple[str, str], Image.Image] = {}
@@ -74,6 +81,18 @@ class Examples:
 
     def encode(self, picks: Sequence[Pick]) -> list[Example]:
         """The examples of these picks."""
+        talks = iter(self._talks([one for pick in picks for one in (pick, *pick.strangers)]))
+        conversations = [self._joined([next(talks) for _ in (pick, *pick.strangers)]) for pick in picks]
+        return self.processor.encode_batch(conversations, train=True)
+
+    def _joined(self, talks: list[Conversation]) -> Conversation:
+        """The first, and as many of those that follow as there is room for."""
+        while len(talks) > 1 and self.longest is not None and self.processor.count(joined(talks)) > self.longest:
+            talks = talks[:-1]
+        return joined(talks)
+
+    def _talks(self, picks: Sequence[Pick]) -> list[Conversation]:
+        """What each of the picks says, without strangers."""
         items = [self.item(pick) for pick in picks]
         codes = self._codes_of(picks, items)
         conversations = []
@@ -82,7 +101,7 @@ class Examples:
             task = self.mixture.parts[pick.part].task
             picture = self._picture(task.name, task.picture) if self._tickets else None
             conversations.append(task.conversation(item, Random(pick.draw), codes=own, picture=picture, kind=wordings))
-        return self.processor.encode_batch(conversations, train=True)
+        return conversations
 
     def item(self, pick: Pick) -> Item:
         if self._items is None:
@@ -133,12 +152,11 @@ class Examples:
     def _unseen(self) -> Iterator["_Sight"]:
         met, checks = set(self._tickets), 0
         for number, part in enumerate(self.mixture.parts):
-            if not any(slot.startswith("image") for slot in part.task.shows):
+            if "image" not in part.task.needs:
                 continue
             picture = part.task.picture
             for index in range(len(part.records)):
-                item = self.item(Pick(number, index, 0))
-                for record in (item,) if isinstance(item, Record) else item[1:]:
+                for record in part.task.pictured(self.item(Pick(number, index, 0))):
                     key = (picture.__name__, record.id)
                     if key in met:
                         continue
@@ -177,6 +195,7 @@ class Examples:
 def texts_of(mixture: Mixture, most: int) -> Iterator[str]:
     """Words to learn a vocabulary from: wordings of every task, and texts of up to `most` items of every part."""
     for part in mixture.parts:
-        yield from part.task.templates("train")
+        for task in (part.task, part.task.after):
+            yield from task.templates("train") if task is not None else ()
         for index in range(0, len(part.records), max(1, len(part.records) // most)):
             yield from part.task.texts(part.item(index))

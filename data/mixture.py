@@ -7,10 +7,13 @@
 The same (seed, epoch, index) gives the same question on any number of workers and processes, so a run can be resumed
 anywhere. Each part walks through a new permutation of its items in every round, so no record is seen twice before all
 are seen once. Default weights are the sample counts of UniPose suppl. Tab. 1.
+
+With `strangers`, that share of the positions holds a talk: its example, then one or two others that have nothing to do
+with it. So a model learns that a question which shows something new speaks of that, and not of what was said before.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
@@ -35,6 +38,10 @@ STAGE_WEIGHTS: dict[str, dict[str, float]] = {
         **dict.fromkeys(("image_to_text", "image_diff", "pose_estimation"), 6),
     },
 }
+
+
+JOINED = "joined"
+"""What examples that share a conversation are called together, where losses are told task by task."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class Pick:
     """Index in the part's set."""
     draw: int
     """Seed of the wording and of the choice of text."""
+    strangers: "tuple[Pick, ...]" = ()
+    """What is said after it in the same conversation."""
 
 
 class Mixture:
@@ -78,13 +87,13 @@ class Mixture:
 
     def __init__(
         self, parts: Sequence[Part], *, seed: int = 0, size: int | None = None,
-        wordings: Literal["train", "core", "held_out"] = "train",
+        wordings: Literal["train", "core", "held_out"] = "train", strangers: float = 0.0,
     ) -> None:  # fmt: skip
-        """`size`: examples in an epoch; by default each part's weightiest set is seen about once."""
+        """`size`: positions in an epoch; by default each part's weightiest set is seen about once."""
         self.parts = [part for part in parts if part.weight > 0]
         if not self.parts:
             raise UserError("the mixture has no part with a weight above 0; name at least one source")
-        self.seed = seed
+        self.seed, self.strangers = seed, strangers
         self.wordings: Literal["train", "core", "held_out"] = wordings
         weights = np.array([part.weight for part in self.parts], float)
         self.shares = weights / weights.sum()
@@ -97,6 +106,12 @@ class Mixture:
 
     def __len__(self) -> int:
         return self.size
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of all that an example can be."""
+        own = dict.fromkeys(part.task.name for part in self.parts)
+        return (*own, JOINED) if self.strangers else tuple(own)
 
     def order(self, epoch: int) -> np.ndarray:
         """(size, 2) part and running number within that part, for every position of the epoch."""
@@ -114,19 +129,36 @@ class Mixture:
         number, running = (int(v) for v in self.order(epoch)[index])
         size = len(self.parts[number].records)
         turn, place = divmod(running, size)
-        return Pick(number, int(_permutation(self.seed, number, turn, size)[place]), _mix(self.seed, epoch, index))
+        item, draw = int(_permutation(self.seed, number, turn, size)[place]), _mix(self.seed, epoch, index)
+        return Pick(number, item, draw, self._strangers(Random(_mix(draw, 1))))
+
+    def _strangers(self, rng: Random) -> tuple[Pick, ...]:
+        """Mostly none; else one or two, of any part by its weight."""
+        if rng.random() >= self.strangers:
+            return ()
+        numbers = rng.choices(range(len(self.parts)), self.shares.tolist(), k=rng.choice((1, 2)))
+        return tuple(Pick(n, rng.randrange(len(self.parts[n].records)), rng.getrandbits(63)) for n in numbers)
 
     def conversation(
         self, epoch: int, index: int, *, codes: Callable[[Pick], Codes | None] | None = None,
         picture: "Callable[[Record], ImageSource] | None" = None,
     ) -> Conversation:  # fmt: skip
-        """The question and answer at this position."""
+        """What is asked and answered at this position."""
         pick = self.pick(epoch, index)
-        part = self.parts[pick.part]
-        known = codes(pick) if codes is not None else None
-        return part.task.conversation(
-            part.item(pick.item), Random(pick.draw), codes=known, picture=picture, kind=self.wordings
-        )
+        talks = []
+        for own in (pick, *pick.strangers):
+            part, known = self.parts[own.part], codes(own) if codes is not None else None
+            item, rng = part.item(own.item), Random(own.draw)
+            talks.append(part.task.conversation(item, rng, codes=known, picture=picture, kind=self.wordings))
+        return joined(talks)
+
+
+def joined(talks: Sequence[Conversation]) -> Conversation:
+    """One after the other, as one conversation."""
+    if len(talks) == 1:
+        return talks[0]
+    turns = tuple(turn for talk in talks for turn in talk.turns)
+    return replace(talks[0], turns=turns).labelled(JOINED, " + ".join(talk.record_id for talk in talks))
 
 
 _PERMUTATIONS: dict[tuple[int, int, int, int], np.ndarray] = {}

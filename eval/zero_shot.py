@@ -1,12 +1,12 @@
-"""What the model was never trained for (UniPose §4.4, suppl. §D): other wordings, extra hints, whole talks.
+"""What the papers' models were never trained for (UniPose §4.4, suppl. §D): other wordings, extra hints, whole talks.
 
-    zero_shot_wording    the seven tasks asked as in training, in held-out wordings, and as people might type them
+    zero_shot_wording    tasks and second turns as in training, in held-out wordings, and as people might type them
     zero_shot_hint       does a description beside the image lower the error? (UniPose Fig. 5)
     zero_shot_whom       several people in the picture, one of them meant by position and clothes (suppl. Fig. 5)
-    zero_shot_talk       estimate, then edit what was estimated, then describe what was edited
+    talk                 estimate, then edit what was estimated, then describe what was edited
 
 All are scored by the same metrics as the benchmarks, each beside a control that would show if the effect were not
-there.
+there. Second turns are zero-shot where the recipe has none of them.
 """
 
 from collections.abc import Callable
@@ -25,5 +25,5 @@ ZERO_SHOT: "dict[str, Callable[[], Benchmark]]" = {
     "zero_shot_wording": _from("wording", "Wording"),
     "zero_shot_hint": _from("hint", "Hint"),
     "zero_shot_whom": _from("whom", "Whom"),
-    "zero_shot_talk": _from("talk", "Talk"),
+    "talk": _from("talk", "Talk"),
 }

@@ -59,6 +59,9 @@ class LanguageRecipe(Recipe):
     """Of components that train as lora."""
     packing: Packing = field(default_factory=Packing)
     """How examples become rows."""
+    strangers: float = 0.0
+    """Share of examples that are followed by one or two others in the same conversation, as far as a row has room, so
+    that later turns are learnt to speak of what they show. What follows adds to an epoch; the papers have none."""
     examples_per_epoch: int | None = None
     """Length of an epoch; null: as many as show the most-used records about once."""
     keep_features: str | None = None
@@ -71,6 +74,8 @@ class LanguageRecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least("pose_error", self.pose_error, 0)
+        if not 0 <= self.strangers <= 1:
+            raise ValueError(f"strangers is {self.strangers}, expected a share from 0 to 1")
         at_least("eval_examples", self.eval_examples, 1)
 
 
@@ -83,7 +88,7 @@ def build(recipe: Recipe) -> Job:
     if not recipe.stage:
         raise UserError(f"stage: missing; a language recipe is one of {', '.join(STAGE_WEIGHTS)}")
     plan = plan_of(recipe.stage, recipe.adapt)
-    mixture = make_mixture(recipe, recipe.data.train, size=recipe.examples_per_epoch)
+    mixture = make_mixture(recipe, recipe.data.train, size=recipe.examples_per_epoch, strangers=recipe.strangers)
     held_out = make_mixture(recipe, recipe.data.eval, size=recipe.eval_examples) if recipe.data.eval else None
     started = start(
         recipe.model,
@@ -98,10 +103,10 @@ def build(recipe: Recipe) -> Job:
         started.bare.pose_error = PoseError(codec, load_body_model())
         started.bare.pose_error_weight = recipe.pose_error
     _check_eyes(started, mixture)
-    train_data = Examples(mixture, started.processor)
+    train_data = Examples(mixture, started.processor, longest=_row_tokens(recipe, started))
     test_data = Examples(held_out, started.processor) if held_out is not None else None
-    tasks = tuple(dict.fromkeys(part.task.name for part in mixture.parts))
     features = _features(recipe, started, plan, [d for d in (train_data, test_data) if d is not None])
+    tasks = tuple(dict.fromkeys((*mixture.tasks, *(held_out.tasks if held_out is not None else ()))))
     collate = _collator(recipe, started, tasks, features)
     return Job(
         model=started.model,
@@ -117,7 +122,9 @@ def build(recipe: Recipe) -> Job:
 # --- data -------------------------------------------------------------------------------------------------------------
 
 
-def make_mixture(recipe: LanguageRecipe, sources: dict[str, Source], size: int | None) -> Mixture:
+def make_mixture(
+    recipe: LanguageRecipe, sources: dict[str, Source], size: int | None, strangers: float = 0.0
+) -> Mixture:
     """The recipe's sources as parts: every task of the stage over every source that can serve it.
 
     A source's own `tasks` are weights as they are. Otherwise a task has its share of UniPose suppl. Tab. 1, divided
@@ -152,7 +159,7 @@ def make_mixture(recipe: LanguageRecipe, sources: dict[str, Source], size: int |
         raise UserError(
             "data.train: no source serves any task of this stage; name one, like data.train.people.records=…"
         )
-    return Mixture(parts, seed=recipe.seed, size=size)
+    return Mixture(parts, seed=recipe.seed, size=size, strangers=strangers)
 
 
 def open_source(data: Data, name: str, source: Source) -> RecordSet | PairSet:
@@ -201,10 +208,9 @@ def _check_eyes(started: Started, mixture: Mixture) -> None:
 
 def _collator(recipe: LanguageRecipe, started: Started, tasks: tuple[str, ...], features: Features | None) -> Collator:
     packing, processor = recipe.packing, started.processor
-    longest = processor.context_length
     multiple = packing.multiple_of or (128 if torch.cuda.is_available() else 8)
     return Collator(
-        row_tokens=packing.row_tokens if longest is None else min(packing.row_tokens, longest),
+        row_tokens=_row_tokens(recipe, started),
         pad_id=processor.vocabulary.pad_id,
         multiple_of=multiple,
         tasks=tasks,
@@ -216,6 +222,12 @@ def _collator(recipe: LanguageRecipe, started: Started, tasks: tuple[str, ...], 
     )
 
 
+def _row_tokens(recipe: LanguageRecipe, started: Started) -> int:
+    """Tokens of a row, and so of an example, at most."""
+    longest = started.processor.context_length
+    return recipe.packing.row_tokens if longest is None else min(recipe.packing.row_tokens, longest)
+
+
 def _features(
     recipe: LanguageRecipe, started: Started, plan: dict[str, Any], data: Sequence[Examples]
 ) -> Features | None:
@@ -225,7 +237,7 @@ def _features(
         return None
     if plan.get("vision") != "frozen":
         raise UserError("keep_features: the vision encoders train in this stage, so what they see must not be kept")
-    if not any(any(slot.startswith("image") for slot in part.task.shows) for d in data for part in d.mixture.parts):
+    if not any("image" in part.task.needs for d in data for part in d.mixture.parts):
         return None
     device = state.device
     model.vision.to(device).eval()

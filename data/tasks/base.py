@@ -54,6 +54,8 @@ class Task:
     answer: Literal["text", "pose"]
     heading: Literal["removed", "kept"] = "removed"
     """Text tasks know no heading (PoseScript); poses from images keep it, in the viewer's frame."""
+    after: "Task | None" = None
+    """What was asked and answered before, of the same record or of A: this question speaks of that answer."""
     templates_of: str = ""
     """Task whose templates it borrows."""
     picture: Callable[[Record], "ImageSource"] = person_crop
@@ -79,7 +81,8 @@ class Task:
         fields = {"pose_rotmat": poses, "image": any(slot.startswith("image") for slot in self.shows)}
         if self.takes == "record":
             fields["texts"] = self.uses_text
-        return tuple(name for name, wanted in fields.items() if wanted)
+        own = [name for name, wanted in fields.items() if wanted]
+        return tuple(dict.fromkeys((*own, *(self.after.needs if self.after is not None else ()))))
 
     def texts(self, item: Item) -> list[str]:
         """The texts to choose from."""
@@ -89,7 +92,8 @@ class Task:
         """The poses of the item as this task speaks of them: one, or A and B.
 
         Heading removed as PoseScript does it. In a pair from one sequence B keeps its turn relative to A: it gets the
-        rotation that removed A's heading (PoseFix); otherwise each loses its own.
+        rotation that removed A's heading (PoseFix); otherwise each loses its own. Where A keeps its heading, as a
+        picture shows it, so does B of one sequence, and any other B takes A's: no text tells a turn between the two.
         """
         if isinstance(item, Record):
             pose = bare(item)
@@ -97,8 +101,14 @@ class Task:
         pair, first, second = item
         a, b = bare(first), bare(second)
         if self.heading == "kept":
-            return a, b
+            return a, b if pair.in_sequence else b.turned(a.yaw_deg - b.yaw_deg)
         return a.without_yaw(), b.turned(-a.yaw_deg) if pair.in_sequence else b.without_yaw()
+
+    def pictured(self, item: Item) -> tuple[Record, ...]:
+        """The records whose pictures a conversation shows, some perhaps twice."""
+        own = any(slot.startswith("image") for slot in self.shows)
+        shown = () if not own else (item,) if isinstance(item, Record) else item[1:]
+        return shown if self.after is None else (*self.after.pictured(_first(item)), *shown)
 
     def conversation(
         self,
@@ -111,7 +121,8 @@ class Task:
         picture: Callable[[Record], "ImageSource"] | None = None,
         kind: Literal["train", "core", "held_out"] = "train",
     ) -> Conversation:
-        """Question and answer. What is not given is drawn from `rng`: the wording first, then the text.
+        """Question and answer. What is not given is drawn from `rng`: the wording first, then the text, then all that
+        was said before.
 
         `codes`: the tokenizer's codes of `poses(item)`, where they are known already. `picture`: another way to get at
         a record's image, for instance from a cache.
@@ -126,7 +137,10 @@ class Task:
         if self.suffix is not None:
             question = (*question, TextPart(" " + self.suffix(item, text)))
         answer = TextPart(text) if self.answer == "text" else parts["answer"]
-        return Conversation(task=self.name, record_id=identity(item)).user(*question).assistant(answer)
+        said = Conversation()
+        if self.after is not None:
+            said = self.after.conversation(_first(item), rng, codes=codes and codes[:1], picture=picture, kind=kind)
+        return said.labelled(self.name, identity(item)).user(*question).assistant(answer)
 
     def _parts(
         self, item: Item, text: str, codes: Codes | None, picture: "Callable[[Record], ImageSource]"
@@ -181,6 +195,11 @@ def _joined(parts: "list[Part]") -> "tuple[Part, ...]":
         else:
             out.append(part)
     return tuple(out)
+
+
+def _first(item: Item) -> Record:
+    """The record, or A of the pair."""
+    return item if isinstance(item, Record) else item[1]
 
 
 def identity(item: Item) -> str:

@@ -18,10 +18,12 @@ import yaml
 
 FRAMES_FILE = Path(__file__).resolve().parent / "frames.yaml"
 KEYPOINT_FRAMES_FILE = FRAMES_FILE.with_name("keypoint_frames.yaml")
+TALK_FRAMES_FILE = FRAMES_FILE.with_name("talk_frames.yaml")
 FOLDER = Path(__file__).resolve().parent.parent / "templates"
-NUM_TRAIN, NUM_HELD_OUT, NUM_CORE = 200, 20, 12
-NUM_KEYPOINT_TRAIN, NUM_KEYPOINT_HELD_OUT = 60, 10
-"""Questions about keypoints differ by the keypoint already."""
+NUM_CORE = 12
+COUNTS = {FRAMES_FILE: (200, 20), KEYPOINT_FRAMES_FILE: (60, 10), TALK_FRAMES_FILE: (60, 10)}
+"""File of frames -> templates of each task to train with, and held out. Questions about keypoints differ by the
+keypoint already, second turns by the first."""
 
 STOP_WORDS = {
     "a", "an", "and", "are", "as", "at", "be", "by", "can", "could", "do", "does", "for", "from", "have", "i", "in",
@@ -79,23 +81,16 @@ def _shuffled(sentences: list[str]) -> list[str]:
 
 
 @cache
-def frames_file() -> dict[str, dict[str, list[str]]]:
+def frames_file(path: Path = FRAMES_FILE) -> dict[str, dict[str, list[str]]]:
     """Task → its frames for training and those held out."""
-    return yaml.safe_load(FRAMES_FILE.read_text(encoding="utf-8"))
-
-
-@cache
-def keypoint_frames_file() -> dict[str, dict[str, list[str]]]:
-    """The same for the tasks of data/tasks/keypoint_tasks.py."""
-    return yaml.safe_load(KEYPOINT_FRAMES_FILE.read_text(encoding="utf-8"))
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def templates(task: str) -> dict[str, list[str]]:
     """`train` (its first dozen are the plain core that small worlds train with) and `held_out` of one task."""
     taken: set[tuple[str, ...]] = set()
-    is_keypoint = task in keypoint_frames_file()
-    frames_of = (keypoint_frames_file() if is_keypoint else frames_file())[task]
-    num_train, num_held_out = (NUM_KEYPOINT_TRAIN, NUM_KEYPOINT_HELD_OUT) if is_keypoint else (NUM_TRAIN, NUM_HELD_OUT)
+    path = next(path for path in COUNTS if task in frames_file(path))
+    frames_of, (num_train, num_held_out) = frames_file(path)[task], COUNTS[path]
     core, *frames = frames_of["train"]
     first = _spread([core], NUM_CORE, taken) if core else []
     held_out = _spread(frames_of["held_out"], num_held_out, taken)
@@ -105,12 +100,12 @@ def templates(task: str) -> dict[str, list[str]]:
 def write(folder: Path = FOLDER) -> None:
     """Write one YAML file per task."""
     folder.mkdir(exist_ok=True)
-    for task in (*frames_file(), *keypoint_frames_file()):
-        content = {"task": task, "num_core": NUM_CORE, **templates(task)}
-        source = (KEYPOINT_FRAMES_FILE if task in keypoint_frames_file() else FRAMES_FILE).name
-        head = f"# Written by `python -m data.tasks.grammar` from {source} beside it; edit the frames, not this file.\n"
-        text = head + yaml.safe_dump(content, sort_keys=False, width=200, allow_unicode=True)
-        (folder / f"{task}.yaml").write_text(text, encoding="utf-8")
+    for source in COUNTS:
+        for task in frames_file(source):
+            content = {"task": task, "num_core": NUM_CORE, **templates(task)}
+            head = f"# Written by `python -m data.tasks.grammar` from {source.name} beside it; "
+            text = yaml.safe_dump(content, sort_keys=False, width=200, allow_unicode=True)
+            (folder / f"{task}.yaml").write_text(f"{head}edit the frames, not this file.\n{text}", encoding="utf-8")
 
 
 if __name__ == "__main__":

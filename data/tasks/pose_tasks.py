@@ -1,4 +1,9 @@
-"""The seven tasks of UniPose (suppl. Tab. 1–2) and the two it is asked without training (§4.4, suppl. §D)."""
+"""The seven tasks of UniPose (suppl. Tab. 1–2), the two it is asked without training (§4.4, suppl. §D), and talks.
+
+UniPose talks in several turns without having been trained to, for it begins as a chat model of seven billion weights. A
+model that begins as nothing has to learn that "that pose" is the one of the turn before: TALKS are second turns, whose
+first is one of the seven tasks.
+"""
 
 from dataclasses import replace
 
@@ -32,6 +37,15 @@ TASKS: dict[str, Task] = {
 
 _ESTIMATE = TASKS["pose_estimation"]
 
+TALKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("talk_describe", "record", (), "text", heading="kept", after=_ESTIMATE),
+        Task("talk_edit", "pair", ("text",), "pose", heading="kept", after=_ESTIMATE),
+        Task("talk_estimate", "record", (), "pose", heading="kept", after=TASKS["image_to_text"]),
+    )
+}
+
 ZERO_SHOT: dict[str, Task] = {
     task.name: task
     for task in (
@@ -54,7 +68,7 @@ def task_named(name: str) -> Task:
     """A task by its name; an unknown one lists what there is."""
     from difflib import get_close_matches
 
-    known = {**TASKS, **ZERO_SHOT}
+    known = {**TASKS, **TALKS, **ZERO_SHOT}
     if name in known:
         return known[name]
     near = get_close_matches(name, known, n=1)

@@ -45,6 +45,9 @@ SETS = {
     "pose_estimation": "people",
     "text_enhanced_estimation": "imagescript",
     "reasoning_estimation": "people",
+    "talk_describe": "imagescript",
+    "talk_edit": "imagediff",
+    "talk_estimate": "imagescript",
 }
 _WORLD = "the built-in world has it too: llmpose data synth"
 HOW_TO_GET = {
@@ -221,6 +224,8 @@ class TaskSet:
         )
         column = self.records.column("in_sequence")
         together = torch.tensor([bool(column[row]) for row in self.rows])
+        if not self.yaw_free:
+            return a.rotmat, b.turned(torch.where(together, 0.0, a.yaw_deg - b.yaw_deg)).rotmat
         turn = torch.where(together, -a.yaw_deg, -b.yaw_deg)
         return a.without_yaw().rotmat, b.turned(turn).rotmat
 

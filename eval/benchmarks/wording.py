@@ -1,4 +1,6 @@
-"""The seven tasks in words that training never used: does the model understand, or has it learnt sentences by heart?
+"""Every task in words that training never used: does the model understand, or has it learnt sentences by heart?
+
+Second turns (talk_…) follow a true first one, asked as in training.
 
 Nothing tells the model here whether a pose or words are wanted (the grammar is free), so the first thing measured is
 whether its answer is of the right kind at all.
@@ -10,7 +12,7 @@ from random import Random
 
 import yaml
 
-from data.tasks import TASKS
+from data.tasks import TALKS, TASKS
 from eval.benchmarks.base import Bench, Benchmark, MissingNeed, Result
 from eval.benchmarks.poses import PoseScores, said_poses
 from eval.benchmarks.taskset import TaskSet
@@ -44,12 +46,12 @@ def right_kind(prediction: Prediction, answer: str) -> bool:
 
 class Wording(Benchmark):
     name = "zero_shot_wording"
-    title = "The seven tasks in other words"
+    title = "The seven tasks and second turns in other words"
     needs = "DATA as for the seven tasks, as many of them as are there"
 
     def measure(self, bench: Bench) -> Result | None:
         rows, count, data = [], 0, ""
-        for task in TASKS:
+        for task in (*TASKS, *TALKS):
             try:
                 test = TaskSet.load(task, bench, "test", limit=min(LIMIT, bench.limit or LIMIT))
             except MissingNeed:
@@ -63,7 +65,9 @@ class Wording(Benchmark):
         protocol = (
             "answers free in kind: nothing constrains them to words or poses; right kind: one pose, or words without a "
             "pose; an answer without a pose counts as the rest pose; held-out templates: "
-            f"{len(TASKS['text_to_pose'].templates('held_out'))} a task, typed: {len(paraphrases()['text_to_pose'])}"
+            f"{len(TASKS['text_to_pose'].templates('held_out'))} a task, "
+            f"{len(TALKS['talk_edit'].templates('held_out'))} a second turn; "
+            f"typed: {len(paraphrases()['text_to_pose'])}"
         )
         return Result(Table(self.name, self.title, _COLUMNS, rows, protocol, count, bench.data_name or data))
 

@@ -7,7 +7,7 @@ inserts or removes anything. What comes from people is checked here, once, and e
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -195,6 +195,11 @@ class LlmPoseProcessor(ProcessorMixin):
 
         pairs = zip(conversations, codes, strict=True)
         return [self.encoding.example(one, one_codes, train=train, read=read) for one, one_codes in pairs]
+
+    def count(self, conversation: Conversation) -> int:
+        """Tokens of an answered conversation, whether the model could read so many or not."""
+        (codes,) = self._codes([conversation])
+        return len(replace(self.encoding, context_length=None).example(conversation, codes, train=True))
 
     def _codes(self, conversations: Sequence[Conversation]) -> list[dict[Place, tuple[int, ...]]]:
         """The codes of every pose; those given as rotations go through the pose tokenizer together."""

@@ -10,7 +10,7 @@ from data.keypoints import KeypointObjects, ObjectNoise
 from data.record_set import RecordSet
 from data.tasks import KEYPOINT_TASKS, keypoint_task
 from data.tasks.base import TEMPLATES
-from data.tasks.grammar import NUM_CORE, content_words, keypoint_frames_file, templates
+from data.tasks.grammar import KEYPOINT_FRAMES_FILE, NUM_CORE, content_words, frames_file, templates
 from data.tasks.keypoint_tasks import answer, name_in, phrase
 from llmpose.body.skeleton import Skeleton
 from llmpose.errors import UserError
@@ -121,7 +121,7 @@ def test_what_is_not_in_the_image_cannot_be_asked_in_training(objects: KeypointO
     query.points[0, 2] = 1
 
 
-@pytest.mark.parametrize("task", keypoint_frames_file())
+@pytest.mark.parametrize("task", frames_file(KEYPOINT_FRAMES_FILE))
 def test_templates_are_many_distinct_and_begin_with_the_image(task: str) -> None:
     content = yaml.safe_load((TEMPLATES / f"{task}.yaml").read_text(encoding="utf-8"))
     found = templates(task)

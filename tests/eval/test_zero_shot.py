@@ -6,14 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.tasks import TASKS
+from data.tasks import TALKS, TASKS
+from data.tasks.grammar import content_words
 from eval.benchmarks.base import Bench
+from eval.benchmarks.talk import DESCRIBE, EDIT, ESTIMATE
 from eval.benchmarks.taskset import TaskSet
 from eval.benchmarks.wording import paraphrases, right_kind
 from eval.predict import Prediction
 from eval.run import evaluate
 from eval.zero_shot import ZERO_SHOT
-from llmpose.talk.conversation import fill_template
+from llmpose.body.pose import Pose
+from llmpose.talk.conversation import Conversation, fill_template
 from tests.eval.little import COUNTS, OracleBench, write_model, write_world
 
 
@@ -60,13 +63,40 @@ def test_the_truth_is_nearest_to_whom_was_meant(world: Path, tmp_path: Path) -> 
 
 
 def test_typed_questions_fill_the_slots_of_their_task_and_are_no_template() -> None:
-    assert set(paraphrases()) == set(TASKS)
+    tasks = {**TASKS, **TALKS}
+    assert set(paraphrases()) == set(tasks)
     for task, lines in paraphrases().items():
         assert len(set(lines)) == len(lines) >= 6
         for line in lines:
-            fill_template(line, dict.fromkeys(TASKS[task].shows, "x"))  # names every slot once, and no other
-            assert line not in TASKS[task].templates("train")
-            assert line not in TASKS[task].templates("held_out")
+            fill_template(line, dict.fromkeys(tasks[task].shows, "x"))  # names every slot once, and no other
+            assert line not in tasks[task].templates("train")
+            assert line not in tasks[task].templates("held_out")
+
+
+def test_no_template_of_training_has_the_words_of_the_talk() -> None:
+    asked = {"pose_estimation": "{image} " + ESTIMATE, "talk_edit": EDIT + "{text}", "talk_describe": DESCRIBE}
+    for task, words in asked.items():
+        trained = {content_words(template) for template in {**TASKS, **TALKS}[task].templates("train")}
+        assert content_words(words) not in trained, words
+
+
+def test_true_answers_to_a_talk_are_scored_as_true(world: Path, tmp_path: Path) -> None:
+    bench = OracleBench(world, tmp_path)
+    pairs = TaskSet.load("talk_edit", bench, "test")
+    estimate, edit = pairs.pair_poses()
+
+    def truths(task: str, record_id: str) -> Any:
+        index, turn = pairs.ids.index(record_id), task.removeprefix("talk_")
+        said = {"estimate": Pose(estimate[index]), "edit": Pose(edit[index]), "describe": "Somebody."}[turn]
+        return Conversation().user("?").assistant(said).answer
+
+    bench.truths = truths  # type: ignore[attr-defined]
+    result = ZERO_SHOT["talk"]().run(bench)
+    assert result is not None
+    found = [row.values["mpjpe_mm"] for row in result.table.rows]
+    assert found[:2] == pytest.approx([0, 0], abs=1e-3)
+    assert found[2] == pytest.approx(found[3])
+    assert found[2] > 10
 
 
 def test_the_kind_of_an_answer() -> None:
@@ -86,6 +116,6 @@ def test_an_untrained_model_goes_through_all_of_it(
     results = evaluate(["zero-shot"], bench)
     assert [result.table.name for result in results] == list(ZERO_SHOT)
     wording, _, _, talk = results
-    assert len(wording.table.rows) == 3 * len(TASKS)
+    assert len(wording.table.rows) == 3 * len({**TASKS, **TALKS})
     assert all(0 <= row.values["right_kind"] <= 1 for row in wording.table.rows)
     assert talk.table.row("turn 2: the estimate, edited, against B").values["mpjpe_mm"] > 0

@@ -216,6 +216,35 @@ def test_features_from_the_cache_train_like_pixels(sets: dict[str, Path], tmp_pa
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-3)
 
 
+TALKING = [
+    "data.train.people.tasks={pose_estimation: 1.0, talk_describe: 1.0, talk_estimate: 1.0}",
+    "data.train.pairs.tasks={talk_edit: 1.0, image_diff: 1.0}",
+    "strangers=0.5",
+]
+
+
+def test_talks_and_strangers_train_from_kept_features_as_from_pixels(sets: dict[str, Path], tmp_path: Path):
+    losses = []
+    for kept in ([], [f"keep_features={tmp_path / 'kept'}"]):
+        job = build(load_recipe([], words("projector", sets, tmp_path / "run", *eyes(sets), *kept, *TALKING)))
+        batch = job.collate(job.train_data.__getitems__(Draw(range(24), epoch=0, step=0, seed=0)))
+        assert (batch.image_features is not None) == bool(kept)
+        assert (batch.task == batch.tasks.index("joined")).any()
+        losses.append(job.model.eval()(**batch).loss)
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-3)
+
+
+def test_a_stopped_stage_with_talks_and_strangers_goes_on_to_the_very_same_weights(
+    sets: dict[str, Path], tmp_path: Path
+):
+    for name, stops in (("whole", [None]), ("halves", [2, None])):
+        for stop in stops:
+            more = [*eyes(sets), *TALKING, "max_steps=4", "checkpoints.every=2", *([f"stop_at={stop}"] if stop else [])]
+            run(load_recipe([], words("instruct", sets, tmp_path / name, *more)))
+    one, other = (weights(tmp_path / name) for name in ("whole", "halves"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -225,6 +254,9 @@ def test_features_from_the_cache_train_like_pixels(sets: dict[str, Path], tmp_pa
         (["stage=''"], "stage: missing"),
         (["data.train.people.tasks={pose_diff: 1.0}"], "source people has nothing for the task pose_diff"),
         (["adapt.language_model=full"], "cannot train in full beside an adapter"),
+        (["strangers=1.5"], "strangers is 1.5, expected a share from 0 to 1"),
+        (["strangers=some"], "strangers"),
+        (["data.train.pairs.tasks={talk_edits: 1.0}"], "did you mean 'talk_edit'"),
     ],
 )
 def test_a_recipe_that_cannot_work_says_why(sets: dict[str, Path], tmp_path: Path, more: list[str], message: str):

@@ -31,11 +31,11 @@ def _read_ap10k(
 ) -> Items:
     choice(number, ("1", "2", "3"), "option number")
     layout = Layout(source="ap10k", skeleton="ap10k", num_keypoints=17, attributes=_species)
-    wanted = {family.strip() for family in families.split(",") if family.strip()}
+    wanted = {name.strip() for name in families.split(",") if name.strip()}
     for path, name in annotation_files(root, split, annotations, f"annotations/ap10k-{{split}}-split{number}.json"):
         below = images or image_folder(root, path, name)
         for record in coco_records(path, layout, split=name, images_below=below, rejects=rejects):
-            if not wanted or record.attributes["supercategory"] in wanted:
+            if not wanted or wanted & {record.attributes["supercategory"], record.attributes["category"]}:
                 yield record
             else:
                 rejects.leave_out("of another family")
@@ -51,7 +51,7 @@ AP10K = Source(
     reader=_read_ap10k,
     options={
         "number": "which of the three random splits: 1, 2 or 3 (default 1)",
-        "families": "only these families, comma-separated, for cross-family tests: Bovidae,Canidae",
+        "families": "only these families or species, comma-separated, for tests across them: Bovidae,Canidae",
         "annotations": "one json file below --root instead of those above",
         "images": "folder of its images below --root (default: found by looking)",
     },

@@ -58,6 +58,7 @@ def test_ap10k_keeps_species_and_family(ap10k: Path, read: Read) -> None:
 def test_ap10k_families_for_cross_family_tests(ap10k: Path, read: Read, rejects: Rejects) -> None:
     assert [record.attributes["category"] for record in read("ap10k", ap10k, families="Bovidae")] == ["cow"]
     assert rejects.left_out == {"of another family": 1}
+    assert [record.attributes["category"] for record in read("ap10k", ap10k, families="dog")] == ["dog"]
     with pytest.raises(BadUsage, match="option number '4'"):
         read("ap10k", ap10k, number="4")
 

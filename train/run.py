@@ -22,6 +22,7 @@ from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
 from llmpose.errors import BadUsage, MissingExtra, UserError
+from train.builds import abandoned_locks
 from train.checkpoints import could_not_write, saving_failed, step_of
 from train.engine import Engine
 from train.job import Job
@@ -49,6 +50,7 @@ class Result:
 def run(recipe: Recipe) -> Result:
     """Train what the recipe says; going on where an earlier run of the same recipe stopped."""
     recipe = resolved(recipe)
+    _tell_of_killed_builds(recipe)
     state = PartialState(cpu=not torch.cuda.is_available())  # before the model: codebooks ask who else is there
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
@@ -59,6 +61,19 @@ def run(recipe: Recipe) -> Result:
         return _run_locked(recipe, folder, state)
     finally:
         folder.unlock()
+
+
+def _tell_of_killed_builds(recipe: Recipe) -> None:
+    """Before the processes meet, for meeting is what may wait for a build."""
+    uses_deepspeed = recipe.deepspeed is not None or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+    if not uses_deepspeed or os.environ.get("LOCAL_RANK", "0") != "0":
+        return
+    for lock in abandoned_locks():
+        logger.warning(
+            "%s: no process here holds this lock of a compilation; if the run stands still, and no other machine is "
+            "compiling, remove the file: an earlier run was killed while DeepSpeed compiled",
+            lock,
+        )
 
 
 def build(recipe: Recipe) -> Job:

@@ -47,6 +47,31 @@ def test_the_same_image_is_found_by_bytes_and_by_picture(sides: tuple[Path, Path
     assert "2 stand in both; 1 share a name but not their content" in report.summary()
 
 
+def thing(seed: int) -> Image.Image:
+    """A few boxes on a plain ground with a little noise: few steps to something brighter."""
+    rng = np.random.default_rng(seed)
+    grey = np.full((240, 320), 90.0) + rng.normal(0, 1.5, (240, 320))
+    for _ in range(6):
+        x, y = rng.integers(60, 220), rng.integers(60, 150)
+        grey[y : y + 50, x : x + 40] = rng.integers(0, 255)
+    return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
+def test_things_on_plain_ground_are_no_copies_of_each_other_but_their_copies_are(tmp_path: Path) -> None:
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+    for seed in range(40):
+        thing(seed).save(tmp_path / f"a/{seed}.jpg", quality=95)
+        thing(100 + seed).save(tmp_path / f"b/{100 + seed}.jpg", quality=95)
+    thing(7).resize((200, 150)).save(tmp_path / "b/copy.jpg", quality=60)
+    for side in ("a", "b"):
+        names = sorted(path.name for path in (tmp_path / side).iterdir())
+        records = [Record(id=name, source=side, split="train", image=f"{side}/{name}") for name in names]
+        RecordSet.write(tmp_path / f"records_{side}", records, image_root=tmp_path)
+    report = find_leaks([tmp_path / "records_a"], [tmp_path / "records_b"])
+    assert [(Path(leak.train).stem, Path(leak.test).stem) for leak in report.leaks] == [("7", "copy")]
+
+
 def test_names_alone_find_what_is_called_the_same(sides: tuple[Path, Path]) -> None:
     report = find_leaks([sides[0]], [sides[1]], content=False)
     assert [(Path(leak.test).name, leak.how) for leak in report.leaks] == [("3.jpg", "same name")]

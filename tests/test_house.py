@@ -44,8 +44,9 @@ def test_help_loads_nothing_heavy() -> None:
     assert python("-c", script).stdout.strip().splitlines()[-1] == "[]"
 
 
-def test_an_unknown_command_is_bad_usage() -> None:
-    done = python("-m", "llmpose.cli", "no-such-command")
+@pytest.mark.parametrize("module", ["llmpose", "llmpose.cli"])
+def test_an_unknown_command_is_bad_usage(module: str) -> None:
+    done = python("-m", module, "no-such-command")
     assert done.returncode == 2
     assert done.stderr == "llmpose: No such command 'no-such-command'. (see llmpose --help)\n"
 

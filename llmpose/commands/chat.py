@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from llmpose.talk.conversation import Conversation, Part
 
 
+_CUT_OFF = {
+    "length": "the answer was cut off at its longest length; raise --max-new-tokens",
+    "context": "the answer was cut off, the model's memory is full; ask less in one conversation",
+    "stopped": "the answer was stopped",
+}
+
 HELP = """Talk to a model about people, poses and pictures.
 
 A chat in the terminal; with --ask, or with words from a pipe, a single answer for a script.
@@ -50,7 +56,10 @@ def chat(
         list[str] | None, typer.Option("--ask", help="Ask this and print the answer; again for more turns; - is stdin.")
     ] = None,
     image: Annotated[list[Path] | None, typer.Option("--image", help="A picture for the first question.")] = None,
-    pose: Annotated[list[Path] | None, typer.Option("--pose", help="A pose file for the first question.")] = None,
+    pose: Annotated[
+        list[str] | None,
+        typer.Option("--pose", help='A pose file for the first question; of a sequence "FILE frame=N".'),
+    ] = None,
     keypoint: Annotated[
         list[str] | None,
         typer.Option(help='A keypoint for the first question: "FILE=x,y", in several pictures with ";" between.'),
@@ -75,7 +84,7 @@ def chat(
             "/pose and /keypoint"
         )
     questions = _questions(ask or [])
-    attached = _attached(image or [], pose or [], keypoint or [])
+    turns = _turns(questions, _attached(image or [], pose or [], keypoint or [])) if questions else []
     _quiet()
     loaded = load_to_talk(
         model,
@@ -86,8 +95,8 @@ def chat(
         max_new_tokens=max_new_tokens,
         seed=seed,
     )
-    if questions:
-        _answer_all(loaded, questions, attached, as_json=as_json, folder=save)
+    if turns:
+        _answer_all(loaded, turns, as_json=as_json, folder=save)
         return
     from llmpose.talk.terminal import Terminal
 
@@ -102,27 +111,39 @@ def _questions(asked: list[str]) -> list[str]:
     return texts
 
 
-def _attached(images: list[Path], poses: list[Path], keypoints: list[str]) -> "list[Part]":
+def _attached(images: list[Path], poses: list[str], keypoints: list[str]) -> "list[Part]":
     """Read before the model is loaded, so that a wrong name is told at once."""
     if not images and not poses and not keypoints:
         return []
-    from llmpose.talk.attach import keypoint_part
-    from llmpose.talk.chat import part_from_path
+    from llmpose.talk.attach import file_part, framed, keypoint_part
+    from llmpose.talk.conversation import ImagePart, PosePart
 
-    return [*(part_from_path(path) for path in [*images, *poses]), *(keypoint_part(text) for text in keypoints)]
+    shown = [file_part(path, ImagePart) for path in images]
+    for name, frame in map(framed, poses):
+        shown.append(file_part(Path(name), PosePart, frame=frame))
+    return [*shown, *(keypoint_part(text) for text in keypoints)]
 
 
-def _answer_all(
-    model: "LlmPose", questions: list[str], attached: "list[Part]", *, as_json: bool, folder: Path | None
-) -> None:
+def _turns(questions: list[str], attached: "list[Part]") -> "list[list[Part]]":
+    """What the user says, turn by turn, with everything in its place."""
     from llmpose.talk.attach import place
     from llmpose.talk.conversation import TextPart
+
+    turns: list[list[Part]] = []
+    for number, question in enumerate(questions):
+        try:
+            turns.append(place([TextPart(question)], [] if number else attached))
+        except UserError as error:
+            raise UserError(f"turn {2 * number + 1} (user): {error}") from error
+    return turns
+
+
+def _answer_all(model: "LlmPose", turns: "list[list[Part]]", *, as_json: bool, folder: Path | None) -> None:
     from llmpose.talk.figure import clean
 
     session = model.session()
     saved = 0
-    for number, question in enumerate(questions):
-        parts = place([TextPart(question)], attached if number == 0 else [])
+    for number, parts in enumerate(turns):
         answer = session.ask(parts)
         files = _save(answer, folder, saved) if folder is not None else []
         if folder is not None and answer.points:
@@ -138,7 +159,7 @@ def _answer_all(
         for point in answer.points:
             typer.echo(f"[point] {point.x:.3f}, {point.y:.3f} of the picture, confidence {point.confidence:.3f}")
         if answer.is_cut_off:
-            typer.echo(f"llmpose: the answer was cut off ({answer.finish_reason})", err=True)
+            typer.echo(f"llmpose: turn {2 * number + 2} (assistant): {_CUT_OFF[answer.finish_reason]}", err=True)
 
 
 def _save(answer: "ChatAnswer", folder: Path, before: int) -> list[dict[str, str]]:

@@ -58,6 +58,20 @@ def read_line(line: str) -> list[Part]:
     return parts
 
 
+def framed(text: str) -> tuple[str, int | None]:
+    """The file's name and the frame of "walk.npz frame=3"; None where no frame is named."""
+    name, _, frame = text.partition(" frame=")
+    return (name, int(frame)) if frame.isdigit() else (text, None)
+
+
+def file_part(path: Path, kind: type[ImagePart] | type[PosePart], *, frame: int | None = None) -> Part:
+    """A file that was named as an image, or as a pose."""
+    part = part_from_path(path, frame=frame)
+    if not isinstance(part, kind):
+        raise UserError(f"{path} is {'a pose' if isinstance(part, PosePart) else 'an image'} file")
+    return part
+
+
 def keypoint_part(text: str) -> KeypointPart:
     """A keypoint shown by example, as people type it: "dog.jpg=120,80", or the same one in several pictures,
     "dog.jpg=120,80; cat.jpg=40,66"; pixels of each picture.

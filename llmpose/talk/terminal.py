@@ -19,8 +19,8 @@ from rich.text import Text
 
 from llmpose.body.pose import Pose
 from llmpose.errors import UserError
-from llmpose.talk.attach import keypoint_part, place, read_line, unquoted
-from llmpose.talk.chat import ChatAnswer, LlmPose, part_from_path
+from llmpose.talk.attach import file_part, framed, keypoint_part, place, read_line, unquoted
+from llmpose.talk.chat import ChatAnswer, LlmPose
 from llmpose.talk.conversation import ImagePart, Part, PosePart
 from llmpose.talk.decoding import Point, Said
 from llmpose.talk.figure import Style, clean, draw, figure_columns, terminal_style, trimmed
@@ -172,13 +172,11 @@ class Terminal:
         draw_found(image, self.points).save(path)
         self._say(f"wrote {path}", "green")
 
-    def _attach(self, rest: str, kind: type[Part]) -> None:  # type: ignore[valid-type]
+    def _attach(self, rest: str, kind: type[ImagePart] | type[PosePart]) -> None:
         if not rest:
             raise UserError("which file? Type its name (Tab completes it), or drop it into the line")
-        name, _, frame = rest.partition(" frame=")
-        part = part_from_path(unquoted(name), frame=int(frame) if frame.isdigit() else None)
-        if not isinstance(part, kind):
-            raise UserError(f"{name} is {'a pose' if isinstance(part, PosePart) else 'an image'} file")
+        name, frame = framed(rest)
+        part = file_part(unquoted(name), kind, frame=frame)
         self.attached.append(part)
         size = f" ({part.image.width}x{part.image.height})" if isinstance(part, ImagePart) else ""  # type: ignore[union-attr]
         self._say(f"{unquoted(name).name}{size} goes with what you say next", "dim")

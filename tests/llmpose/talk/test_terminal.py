@@ -246,14 +246,25 @@ def test_a_pipe_is_a_question_and_plain_words_are_the_answer(model_folder: Path)
     assert result.stdout.startswith("[pose 1] confidence 0.99") or result.stdout.startswith("[pose 1] confidence 0.9")
     result = script("-m", str(model_folder), "--ask", "-", "--max-new-tokens", "2", stdin="Bend the knees.")
     assert result.exit_code == 0
-    assert "the answer was cut off (length)" in result.stderr
+    assert "turn 2 (assistant): the answer was cut off at its longest length; raise --max-new-tokens" in result.stderr
 
 
 def test_script_mistakes_come_before_the_model_is_loaded(tmp_path: Path) -> None:
     from llmpose.errors import UserError
 
+    Image.fromarray(RED).save(tmp_path / "red.png")
+    Pose.rest().save(tmp_path / "one.npz")
+    Pose.rest(3).save(tmp_path / "walk.npz")
     for arguments, stdin, message in [
         (["--ask", "x", "--image", str(tmp_path / "no.png")], None, "no such file"),
+        (["--ask", "x", "--image", str(tmp_path / "walk.npz")], None, "3 poses"),
+        (["--ask", "x", "--image", str(tmp_path / "one.npz")], None, "one.npz is a pose file"),
+        (["--ask", "x", "--pose", str(tmp_path / "red.png")], None, "red.png is an image file"),
+        (["--ask", "x", "--pose", str(tmp_path / "walk.npz")], None, "3 poses; say which one with frame=0 ... 2"),
+        (["--ask", "x", "--pose", f"{tmp_path / 'walk.npz'} frame=3"], None, "no frame 3"),
+        (["--ask", "x", "--pose", f"{tmp_path / 'walk.npz'} frame=2"], None, "no such folder"),
+        (["--ask", "<image>"], None, "turn 1 (user): the text has more <image> than the 0 that were given"),
+        (["--ask", "x", "--ask", "and <pose>"], None, "turn 3 (user): the text has more <pose> than the 0"),
         (["--ask", " "], None, "the question is empty"),
         ([], "", "the question is empty"),
         (["--ask", "x"], None, "no such folder"),
@@ -288,7 +299,7 @@ def test_a_person_chats_in_a_real_terminal(tmux: Callable[..., str], model_folde
     settings = f"env PYTHONPATH={ROOT} XDG_STATE_HOME={tmp_path} OMP_NUM_THREADS=1 COLORTERM=truecolor"
     tmux("new-session", "-d", "-x", "110", "-y", "60", "-c", str(work), f"{settings} {chat}; echo LEFT; sleep 60")
 
-    def wait_for(text: str, seconds: float = 60) -> str:
+    def wait_for(text: str, seconds: float = 240) -> str:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             screen = tmux("capture-pane", "-p")

@@ -14,7 +14,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +86,16 @@ def add_adapter(
         modules_to_save=[name for name in SAVED_PARTS if getattr(model, name, None) is not None],
         trainable_token_indices={table: sorted(rows) for table in tables} if rows else None,
     )
-    return get_peft_model(model, config)  # type: ignore[arg-type, return-value]
+    with _old_names():
+        return get_peft_model(model, config)  # type: ignore[arg-type, return-value]
+
+
+@contextmanager
+def _old_names() -> Generator[None, None, None]:
+    """PEFT reads a model's `is_gradient_checkpointing`; transformers from 5.23 on warns that its name has changed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
 
 
 def _name_of(model: nn.Module, module: nn.Module) -> str:
@@ -125,7 +136,7 @@ def base_of(folder: str | Path, base: str | Path | None = None) -> Path:
     if found is None:
         raise UserError(
             f"adapter {folder}: its base is not at {' nor at '.join(str(place) for place in places)}; "
-            "say where it is with base="
+            "say where it is with base= (--base)"
         )
     if fingerprint(found) != expected:
         raise UserError(
@@ -151,6 +162,10 @@ def load_model(
     if not is_adapter(folder):
         if not (folder / "config.json").is_file():
             raise UserError(f"{folder}: neither config.json of a model nor {ADAPTER_FILE} of an adapter is there")
+        if base is not None:
+            raise UserError(
+                f"{folder}: a whole model, which needs no base; leave out {base}, or name an adapter's folder"
+            )
         return LlmPoseForConditionalGeneration.from_pretrained(folder, **options)
     model = LlmPoseForConditionalGeneration.from_pretrained(base_of(folder, base), **options)
     device = next(model.parameters()).device
@@ -166,7 +181,8 @@ def _wrap(model: LlmPoseForConditionalGeneration, folder: Path, **options: Any) 
     if not weights.is_file():
         raise UserError(f"adapter {folder}: {weights.name} is not there; copy the whole folder that training wrote")
     try:
-        return PeftModel.from_pretrained(model, str(folder), **options)  # type: ignore[arg-type]
+        with _old_names():
+            return PeftModel.from_pretrained(model, str(folder), **options)  # type: ignore[arg-type]
     except (RuntimeError, OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UserError(
             f"adapter {folder}: cannot be loaded on its base: {' '.join(str(error).split())[:300]}"

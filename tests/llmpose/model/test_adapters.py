@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,15 @@ def test_an_adapter_for_another_base_is_an_error_that_names_both(tmp_path: Path)
     saved_base(other, seed=1)
     with pytest.raises(UserError, match=rf"trained on {base} .* not on {other}"):
         load_model(folder, base=other)
+    with pytest.raises(UserError, match=rf"base: a whole model, which needs no base; leave out {other}"):
+        load_model(base, base=other)
+
+
+def test_loading_an_adapter_warns_of_nothing(tmp_path: Path):
+    save_adapter(add_adapter(saved_base(tmp_path / "base"), rank=2, alpha=2), tmp_path / "adapter", tmp_path / "base")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        load_model(tmp_path / "adapter")
 
 
 def test_a_base_that_moved_with_its_adapter_is_found(tmp_path: Path):

@@ -23,7 +23,7 @@ from llmpose.errors import UserError
 from llmpose.model.adapters import add_adapter, base_of, is_adapter, load_model, save_adapter
 from llmpose.model.assemble import add_vision, assemble, init_codes
 from llmpose.model.config import VisionEncoderSpec
-from llmpose.model.loading import load_pose_tokenizer
+from llmpose.model.loading import load_foreign, load_pose_tokenizer, one_line
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from llmpose.model.weights.encoders import import_encoder
 from llmpose.talk.processing import LlmPoseProcessor
@@ -200,7 +200,9 @@ def new_tokenizer(parts: LanguageModel, texts: Iterable[str]) -> Any:
     given = parts.llava if parts.llava is not None else parts.language
     if given is None:
         return train_tokenizer(texts, parts.new.vocab_size)
-    return AutoTokenizer.from_pretrained(model_folder(given))
+    folder = model_folder(given)
+    with one_line(folder, "a folder with a tokenizer"):
+        return AutoTokenizer.from_pretrained(folder)
 
 
 def new_language(parts: LanguageModel, tokenizer: Any, seed: int) -> PreTrainedModel | None:
@@ -209,7 +211,7 @@ def new_language(parts: LanguageModel, tokenizer: Any, seed: int) -> PreTrainedM
         return None
     if parts.language is not None:
         dtype = getattr(torch, parts.dtype)
-        return AutoModelForCausalLM.from_pretrained(model_folder(parts.language), dtype=dtype)
+        return load_foreign(AutoModelForCausalLM.from_pretrained, model_folder(parts.language), dtype=dtype)
     new = parts.new
     config = _DECODERS[new.family](
         vocab_size=len(tokenizer),

@@ -1,8 +1,11 @@
 """Models out of folders: the whole of them, or one line for people about what is wrong with the folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from llmpose.errors import UserError
 from tokenizer_vq import PoseTokenizer
@@ -17,6 +20,32 @@ def load_or_say(load: Callable[..., Any], place: Any, *args: Any, **kwargs: Any)
         raise
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+@contextmanager
+def one_line(place: object, what: str) -> Generator[None, None, None]:
+    """Whatever a library says about a folder or a file that is not `what` it should be, as one line for people."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        said = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:300]
+        raise UserError(f"{place}: not {what}: {said}") from error
+
+
+def load_foreign(load: Callable[..., Any], place: Any, **kwargs: Any) -> Any:
+    """Other people's model: all weights that it reads must be there. What a folder holds beyond them is left."""
+    with one_line(place, "a model that can be loaded"):
+        model, info = load(place, **kwargs, output_loading_info=True)
+    # Checkpoints of larger models often come without a pooler, and nothing here reads one.
+    missing = sorted(name for name in info.get("missing_keys", ()) if "pooler" not in name)
+    if missing:
+        raise UserError(
+            f"{place}: its weights are not those of a {type(model).__name__}: {len(missing)} are missing "
+            f"({', '.join(missing[:3])} ...)"
+        )
+    return model
 
 
 def load_pose_tokenizer(folder: str | Path) -> PoseTokenizer:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from llmpose.errors import UserError
 from llmpose.model.adapters import is_adapter, load_model
 from llmpose.talk.conversation import Conversation
 from llmpose.talk.processing import LlmPoseProcessor
+from llmpose.talk.vocabulary import train_tokenizer
 from tokenizer_vq import PoseTokenizer, PoseTokenizerConfig
 from train.job import Draw
 from train.language import LanguageRecipe, build, make_mixture
@@ -262,6 +264,15 @@ def test_a_stopped_stage_with_talks_and_strangers_goes_on_to_the_very_same_weigh
 def test_a_recipe_that_cannot_work_says_why(sets: dict[str, Path], tmp_path: Path, more: list[str], message: str):
     with pytest.raises(UserError, match=message):
         build(load_recipe([], words("align", sets, tmp_path, *more)))
+
+
+def test_a_language_model_that_is_none_says_so(sets: dict[str, Path], tmp_path: Path):
+    clip = shutil.copytree(sets["vision"] / "clip", tmp_path / "clip")
+    with pytest.raises(UserError, match=rf"{clip}: not a folder with a tokenizer"):
+        build(load_recipe([], words("align", sets, tmp_path, f"model.language={clip}")))
+    train_tokenizer(["The person raises the left arm."] * 10, 300).save_pretrained(clip)
+    with pytest.raises(UserError, match=rf"{clip}: not a model that can be loaded"):
+        build(load_recipe([], words("align", sets, tmp_path, f"model.language={clip}")))
 
 
 def test_the_trained_model_answers_a_question(sets: dict[str, Path], tmp_path: Path):

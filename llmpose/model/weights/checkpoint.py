@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 import torch._utils
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from llmpose.errors import UserError
@@ -71,6 +73,18 @@ _PICKLE = types.SimpleNamespace(
 )
 
 
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    SafetensorError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    AttributeError,
+    TypeError,
+    LookupError,
+)
+
+
 def read_tensors(path: str | Path, prefix: str = "") -> dict[str, Tensor]:
     """Name -> tensor. `state_dict` (Lightning, mmpose), `model` and `module` (DeepSpeed) are opened if they are there.
 
@@ -79,15 +93,13 @@ def read_tensors(path: str | Path, prefix: str = "") -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint file")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        found: Any = load_file(path)
-    else:
-        try:
+    try:
+        if path.suffix == ".safetensors":
+            found: Any = load_file(path)
+        else:
             found = torch.load(path, map_location="cpu", pickle_module=_PICKLE, weights_only=False, mmap=False)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, AttributeError, TypeError) as error:
-            raise UserError(f"{path}: not a checkpoint that can be read ({error})") from error
+    except _UNREADABLE as error:
+        raise UserError(f"{path}: not a checkpoint that can be read ({' '.join(str(error).split())})") from error
     for key in ("state_dict", "model", "module"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]

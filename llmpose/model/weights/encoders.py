@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModel
 
 from llmpose.errors import UserError
 from llmpose.model.config import VisionEncoderSpec
+from llmpose.model.loading import load_foreign, one_line
 from llmpose.model.weights.pose_vit import import_pose_vit
 
 _WITH_TEXT = {"clip": "vision_model", "siglip": "vision_model", "siglip2": "vision_model"}
@@ -31,11 +32,12 @@ def import_encoder(
         return _renamed(spec, name), weights
     if not (source / "config.json").is_file():
         raise UserError(f"{source}: no config.json is there; expected the folder of a vision encoder")
-    config: Any = AutoConfig.from_pretrained(source)
+    with one_line(source, "a vision encoder"):
+        config: Any = AutoConfig.from_pretrained(source)
     if config.model_type in ("vitpose", "vitpose_backbone"):
         spec, weights = import_pose_vit(source)
         return _renamed(spec, name), weights
-    model: Any = AutoModel.from_pretrained(source)
+    model: Any = load_foreign(AutoModel.from_pretrained, source)
     if config.model_type in _WITH_TEXT:
         model, config = getattr(model, _WITH_TEXT[config.model_type]), config.vision_config
     spec = VisionEncoderSpec.of(name, config, layer=layer, image_size=image_size)

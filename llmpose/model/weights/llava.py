@@ -21,6 +21,7 @@ from transformers import (
 from llmpose.errors import UserError
 from llmpose.model.assemble import assemble
 from llmpose.model.config import VisionEncoderSpec
+from llmpose.model.loading import load_foreign, one_line
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 
 if TYPE_CHECKING:
@@ -97,10 +98,11 @@ def put_projector(model: LlmPoseForConditionalGeneration, weights: Mapping[str, 
 
 def load_llava(folder: Path) -> Llava:
     """A folder of transformers' own layout."""
-    config = AutoConfig.from_pretrained(folder)
+    with one_line(folder, "a LLaVA model"):
+        config = AutoConfig.from_pretrained(folder)
     classes = {"llava": LlavaForConditionalGeneration, "llava_next": LlavaNextForConditionalGeneration}
     if config.model_type not in classes:
         raise UserError(
             f"{folder}: model_type is {config.model_type!r}; expected {' or '.join(classes)} (llava-hf/...)"
         )
-    return classes[config.model_type].from_pretrained(folder, dtype="auto")
+    return load_foreign(classes[config.model_type].from_pretrained, folder, dtype="auto")

@@ -14,6 +14,7 @@ from transformers import VitPoseBackbone, VitPoseBackboneConfig
 
 from llmpose.errors import UserError
 from llmpose.model.config import VisionEncoderSpec
+from llmpose.model.loading import load_foreign, one_line
 from llmpose.model.weights.checkpoint import read_tensors
 
 PATCH = 16
@@ -44,12 +45,13 @@ def import_pose_vit(
         return _from_transformers(Path(source))
     named = source if isinstance(source, Mapping) else read_tensors(source)
     named = {name.removeprefix("backbone."): value for name, value in named.items() if _belongs(name, named)}
+    place = source if not isinstance(source, Mapping) else "these tensors"
     if "patch_embed.proj.weight" not in named:
-        raise UserError(f"{source if not isinstance(source, Mapping) else 'these tensors'}: no pose ViT is in there")
-    config = _config_of(named, num_heads)
-    model = VitPoseBackbone(config)
-    weights = {name: value.to(torch.float32) for name, value in _renamed(named).items()}
-    _load_exactly(model, weights)
+        raise UserError(f"{place}: no pose ViT is in there")
+    with one_line(place, "a whole pose ViT"):
+        config = _config_of(named, num_heads)
+        model = VitPoseBackbone(config)
+        _load_exactly(model, {name: value.to(torch.float32) for name, value in _renamed(named).items()})
     return VisionEncoderSpec.of("pose", config), model.state_dict()
 
 
@@ -60,7 +62,7 @@ def _belongs(name: str, named: Mapping[str, Tensor]) -> bool:
 
 def _config_of(named: Mapping[str, Tensor], num_heads: int | None) -> VitPoseBackboneConfig:
     width = int(named["patch_embed.proj.weight"].shape[0])
-    depth = 1 + max(int(m[1]) for name in named if (m := re.match(r"blocks\.(\d+)\.", name)))
+    depth = 1 + max((int(m[1]) for name in named if (m := re.match(r"blocks\.(\d+)\.", name))), default=0)
     cells = int(named["pos_embed"].shape[1]) - 1
     rows = round((cells * 4 / 3) ** 0.5)  # 256 × 192: four rows for three columns
     if rows * rows * 3 // 4 != cells:
@@ -101,8 +103,8 @@ def _renamed(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _load_exactly(model: VitPoseBackbone, weights: dict[str, Tensor]) -> None:
     result = model.load_state_dict(weights, strict=False)
     if result.missing_keys or result.unexpected_keys:
-        raise UserError(
-            f"pose ViT: {len(result.missing_keys)} weights are missing ({', '.join(result.missing_keys[:3])} ...) and "
+        raise ValueError(
+            f"{len(result.missing_keys)} weights are missing ({', '.join(result.missing_keys[:3])} ...) and "
             f"{len(result.unexpected_keys)} are unknown ({', '.join(result.unexpected_keys[:3])} ...)"
         )
 
@@ -110,12 +112,13 @@ def _load_exactly(model: VitPoseBackbone, weights: dict[str, Tensor]) -> None:
 def _from_transformers(folder: Path) -> tuple[VisionEncoderSpec, dict[str, Tensor]]:
     from transformers import AutoConfig, VitPoseForPoseEstimation
 
-    config = AutoConfig.from_pretrained(folder)
+    with one_line(folder, "a pose ViT"):
+        config = AutoConfig.from_pretrained(folder)
     if config.model_type == "vitpose":
         # Loading the whole repository as a backbone matches no name at all, so the head is loaded and left.
-        backbone = VitPoseForPoseEstimation.from_pretrained(folder).backbone
+        backbone = load_foreign(VitPoseForPoseEstimation.from_pretrained, folder).backbone
     elif config.model_type == "vitpose_backbone":
-        backbone = VitPoseBackbone.from_pretrained(folder)
+        backbone = load_foreign(VitPoseBackbone.from_pretrained, folder)
     else:
         raise UserError(f"{folder}: model_type is {config.model_type!r}; expected vitpose or vitpose_backbone")
     return VisionEncoderSpec.of("pose", backbone.config), backbone.state_dict()

@@ -26,6 +26,7 @@ from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerFast
 
 from llmpose.errors import UserError
 from llmpose.model.assemble import assemble
+from llmpose.model.loading import one_line
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from llmpose.model.weights.checkpoint import read_tensors
 from llmpose.model.weights.llava import Llava, language_of, load_llava, put_projector
@@ -74,11 +75,12 @@ def import_unipose(
     )
     embedding, head = _needed(others, "model.embed_tokens.weight"), _needed(others, "lm_head.weight")
 
-    tokenizer = renamed_words(cast(Any, AutoTokenizer.from_pretrained(folder)), codebook_size)
+    with one_line(folder, "a folder with UniPose's tokenizer"):
+        tokenizer = renamed_words(cast(Any, AutoTokenizer.from_pretrained(folder)), codebook_size)
     language = language_of(theirs)
     language.resize_token_embeddings(len(embedding), mean_resizing=False)
     merge_lora(language, folder)
-    with torch.no_grad():
+    with torch.no_grad(), one_line(folder, "made for this language model"):
         language.get_input_embeddings().weight.copy_(embedding)
         language.get_output_embeddings().weight.copy_(head)
 
@@ -137,8 +139,9 @@ def renamed_words(tokenizer: PreTrainedTokenizerFast, codebook_size: int) -> Pre
 @torch.no_grad()
 def merge_lora(language: Any, folder: Path) -> None:
     """W + alpha / r · B A for every pair in the adapter's file."""
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    scale = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
+    with one_line(folder / "adapter_config.json", "an adapter's settings with lora_alpha and r"):
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        scale = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
     weights = _without_prefix(read_tensors(_one_of(folder, "adapter_model.safetensors", "adapter_model.bin")))
     pairs = {name.removesuffix(".lora_A.weight") for name in weights if name.endswith(".lora_A.weight")}
     if not pairs:
@@ -148,8 +151,9 @@ def merge_lora(language: Any, folder: Path) -> None:
         target = own.get(f"{name}.weight")
         if target is None:
             raise UserError(f"{folder}: the adapter changes {name}, which this language model does not have")
-        update = weights[f"{name}.lora_B.weight"].float() @ weights[f"{name}.lora_A.weight"].float()
-        target.add_((scale * update).to(target.dtype))
+        with one_line(folder, f"an adapter that fits {name}"):
+            update = weights[f"{name}.lora_B.weight"].float() @ weights[f"{name}.lora_A.weight"].float()
+            target.add_((scale * update).to(target.dtype))
 
 
 def _without_prefix(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,12 +2,14 @@
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny_models import text_config
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from torch import Tensor
@@ -27,7 +29,8 @@ from transformers import (
 from llmpose.errors import UserError
 from llmpose.model.vision import Vision
 from llmpose.model.weights.checkpoint import read_tensors
-from llmpose.model.weights.llava import import_llava
+from llmpose.model.weights.encoders import import_encoder
+from llmpose.model.weights.llava import import_llava, load_llava
 from llmpose.model.weights.pose_vit import import_pose_vit
 from llmpose.model.weights.unipose import import_unipose
 from llmpose.talk.vocabulary import Vocabulary
@@ -224,6 +227,50 @@ def test_a_missing_weight_of_a_pose_vit_is_an_error():
         import_pose_vit(named, num_heads=HEADS)
     with pytest.raises(UserError, match="no pose ViT is in there"):
         import_pose_vit({"x": torch.zeros(1)})
+    for name in ("pos_embed", "last_norm.weight", "blocks.0.mlp.fc1.weight"):
+        without = {key: value for key, value in mmpose_weights().items() if key != name}
+        with pytest.raises(UserError, match=f"these tensors: not a whole pose ViT: no '{name}'"):
+            import_pose_vit(without, num_heads=HEADS)
+    with pytest.raises(UserError, match=r"not a whole pose ViT: .*size mismatch") as caught:
+        import_pose_vit({**mmpose_weights(), "blocks.0.attn.qkv.weight": torch.zeros(6, 6)}, num_heads=HEADS)
+    assert "\n" not in str(caught.value)
+
+
+# --- folders of transformers ------------------------------------------------------------------------------------------
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def without_one(path: Path) -> None:
+    tensors = load_file(path)
+    del tensors[sorted(tensors)[-1]]
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "says"),
+    [
+        ("config.json", Path.unlink, "no config.json is there|not a LLaVA model"),
+        ("config.json", lambda path: path.write_text("{"), "not a vision encoder|not a LLaVA model"),
+        ("model.safetensors", Path.unlink, "not a model that can be loaded"),
+        ("model.safetensors", cut, "not a model that can be loaded"),
+        ("model.safetensors", without_one, r"its weights are not those of a \w+: 1 are missing \(\w+"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["llava", "clip"])
+def test_a_folder_that_is_not_whole_is_one_line(
+    tmp_path: Path, kind: str, file: str, damage: Callable[[Path], Any], says: str
+):
+    llava = tiny_llava()
+    whole = llava if kind == "llava" else llava.model.vision_tower
+    whole.save_pretrained(tmp_path)
+    damage(tmp_path / file)
+    load = load_llava if kind == "llava" else lambda folder: import_encoder(folder, "clip")
+    with pytest.raises(UserError, match=f"^{tmp_path}: ({says})") as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 # --- UniPose ----------------------------------------------------------------------------------------------------------
@@ -335,6 +382,21 @@ def test_a_folder_that_is_not_uniposes_says_what_is_missing(tmp_path: Path):
     with pytest.raises(UserError, match="the tokenizer lacks <pose_id_8>"):
         import_unipose(tmp_path, tiny_llava("llava_next"), mmpose_weights())
 
+    def says(message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            import_unipose(
+                tmp_path, tiny_llava("llava_next"), mmpose_weights(), num_pose_tokens=POSE_LENGTH, codebook_size=CODES
+            )
+
+    lora = torch.load(tmp_path / "adapter_model.bin")
+    name = next(name for name in lora if "lora_B" in name)
+    torch.save({key: value for key, value in lora.items() if key != name}, tmp_path / "adapter_model.bin")
+    says("not an adapter that fits model.layers.0.self_attn.q_proj: no 'model")
+    torch.save({**lora, name: torch.zeros(3, 2)}, tmp_path / "adapter_model.bin")
+    says("not an adapter that fits model.layers.0.self_attn.q_proj: The size")
+    (tmp_path / "adapter_config.json").write_text('{"r": 2}')
+    says("adapter_config.json: not an adapter's settings with lora_alpha and r: no 'lora_alpha'")
+
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
@@ -377,7 +439,8 @@ def test_old_and_new_file_formats_and_prefixes(tmp_path: Path):
 def test_a_broken_checkpoint_is_one_line(tmp_path: Path):
     (tmp_path / "a.pt").write_bytes(b"PK\x03\x04 nothing")
     (tmp_path / "b.pt").write_bytes(pickle.dumps({"a": 1})[:-3])
-    for name in ("a.pt", "b.pt"):
+    (tmp_path / "c.safetensors").write_bytes(b"nothing")
+    for name in ("a.pt", "b.pt", "c.safetensors"):
         with pytest.raises(UserError, match="not a checkpoint that can be read"):
             read_tensors(tmp_path / name)
     with pytest.raises(UserError, match="no such checkpoint file"):

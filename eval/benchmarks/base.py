@@ -33,6 +33,7 @@ from eval.predict import (
 )
 from eval.tables import Table, write_text
 from llmpose.errors import UserError
+from llmpose.model.loading import device_named
 
 if TYPE_CHECKING:
     from llmpose.body.model import BodyModel
@@ -92,7 +93,7 @@ class Bench:
     @cached_property
     def torch_device(self) -> torch.device:
         if self.device != "auto":
-            return torch.device(self.device)
+            return device_named(self.device)
         if torch.cuda.is_available():
             rank, _ = process_share()
             return torch.device("cuda", rank % torch.cuda.device_count())

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 
 from llmpose.errors import UserError
@@ -46,6 +47,17 @@ def load_foreign(load: Callable[..., Any], place: Any, **kwargs: Any) -> Any:
             f"({', '.join(missing[:3])} ...)"
         )
     return model
+
+
+def device_named(name: str | torch.device) -> torch.device:
+    """The device of this name, if there is one that computes."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        raise UserError(f"device {str(name)!r} is not to be had; this machine has {', '.join(there)}") from error
+    return device
 
 
 def load_pose_tokenizer(folder: str | Path) -> PoseTokenizer:

@@ -111,9 +111,10 @@ class LlmPose:
         folder of SMPL for meshes and pictures; without it, LLMPOSE_BODY_MODELS or the built-in body.
         """
         from llmpose.model.adapters import load_model
+        from llmpose.model.loading import device_named
         from llmpose.talk.processing import LlmPoseProcessor, local_folder
 
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = device_named(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
         place = local_folder(folder, weights=True)
         processor = LlmPoseProcessor.from_pretrained(place)

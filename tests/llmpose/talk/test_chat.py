@@ -160,6 +160,12 @@ def test_a_folder_that_is_no_model_says_so(tmp_path: Path) -> None:
         LlmPose.from_pretrained(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("name", ["cuda:99", "abacus"])
+def test_a_device_that_is_not_there_is_one_line(model_folder: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"device '{name}' is not to be had; this machine has cpu"):
+        LlmPose.from_pretrained(model_folder, device=name)
+
+
 def test_pictures_are_seen_and_not_guessed(model: LlmPose) -> None:
     blue = np.full((9, 9, 3), (30, 30, 200), np.uint8)
     assert model.chat(["Describe ", blue]).text == "The person leans forward."

@@ -9,10 +9,10 @@
 `session()` remembers what was said: estimate a pose, then change it, then have it described.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from PIL import Image
@@ -264,14 +264,20 @@ def as_conversation(message: object) -> Conversation:
 def message_parts(items: Sequence[object]) -> tuple[Part, ...]:
     """Text, images, poses and paths, in lists or not; a path is an image or a pose by its suffix."""
     parts: list[Part] = []
+    for number, item in enumerate(_flat(items), start=1):
+        try:
+            parts.append(part_from_path(item) if isinstance(item, Path) else as_part(item))
+        except UserError as error:
+            raise UserError(f"item {number}: {error}") from error
+    return tuple(parts)
+
+
+def _flat(items: Iterable[object]) -> Iterator[object]:
     for item in items:
         if isinstance(item, list | tuple):
-            parts += message_parts(item)
-        elif isinstance(item, Path):
-            parts.append(part_from_path(item))
+            yield from _flat(cast(Iterable[object], item))
         else:
-            parts.append(as_part(item))
-    return tuple(parts)
+            yield item
 
 
 def part_from_path(path: Path, *, frame: int | None = None) -> Part:

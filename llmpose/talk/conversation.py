@@ -54,6 +54,10 @@ class PosePart:
             raise UserError(
                 "a pose part holds neither a pose nor codes; give PosePart(pose=...) or PosePart(codes=...)"
             )
+        if self.pose is not None and not hasattr(self.pose, "rotmat"):
+            raise UserError(
+                f"a {type(self.pose).__name__} is no Pose; make one with Pose(rotmat=...) or from_axis_angle"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,8 +167,13 @@ class Conversation:
         return self._said("assistant", parts)
 
     def _said(self, role: Role, parts: Sequence[object]) -> "Conversation":
-        turn = Turn(role, tuple(as_part(part) for part in parts))
-        return replace(self, turns=(*self.turns, turn))
+        found: list[Part] = []
+        for item, part in enumerate(parts, start=1):
+            try:
+                found.append(as_part(part))
+            except UserError as error:
+                raise UserError(f"turn {len(self.turns) + 1} ({role}), item {item}: {error}") from error
+        return replace(self, turns=(*self.turns, Turn(role, tuple(found))))
 
     @property
     def ends_with_answer(self) -> bool:

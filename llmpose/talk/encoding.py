@@ -1,6 +1,7 @@
 """A conversation to tokens, turn by turn: the template's words, people's words, images, poses, answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -77,7 +78,7 @@ class Encoding:
         if not train:
             row.flush(row.literals[len(turns)])
             row.ends.append(len(row.row))
-        self._check_length(row, conversation)
+        self._check_length(row)
         example = row.row.example(
             images=row.images, prompts=row.prompts, task=conversation.task, record_id=conversation.record_id
         )
@@ -85,15 +86,14 @@ class Encoding:
         example.points = [(point.x, point.y, labelled) for point in row.points]
         return example
 
-    def _check_length(self, writing: "_Writing", conversation: Conversation) -> None:
+    def _check_length(self, writing: "_Writing") -> None:
         taken, ends = len(writing.row), writing.ends
         if self.context_length is None or taken <= self.context_length:
             return
         sizes = [end - start for start, end in zip([0, *ends], ends, strict=False)]
         longest = max(range(len(sizes)), key=sizes.__getitem__)
-        record = f"record {conversation.record_id}: " if conversation.record_id else ""
         raise UserError(
-            f"{record}the conversation takes {taken} tokens, the model reads {self.context_length}; turn {longest + 1} "
+            f"the conversation takes {taken} tokens, the model reads {self.context_length}; turn {longest + 1} "
             f"alone takes {sizes[longest]}; shorten it, or begin anew with fewer turns, images or poses"
         )
 
@@ -228,6 +228,18 @@ class _Writing:
             self.literals[index + 1] = self.literals[index + 1].lstrip(" ")
         elif index + 2 < len(self.literals):
             self.row.given([self.rules.words.end_id])
+
+
+@contextmanager
+def naming(conversation: Conversation, number: int, count: int) -> Generator[None, None, None]:
+    """An error inside says whose it is: a record's, or that of one of `count` conversations, `number` from 0."""
+    name = f"record {conversation.record_id}" if conversation.record_id else f"conversation {number + 1}"
+    try:
+        yield
+    except UserError as error:
+        if not conversation.record_id and count == 1:
+            raise
+        raise UserError(f"{name}: {error}") from error
 
 
 def check_codes(codes: tuple[int, ...], rules: Encoding) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from llmpose.errors import UserError
 from llmpose.model.batch import Batch, Example, prompt_table
 from llmpose.model.config import LlmPoseConfig
 from llmpose.talk.conversation import Conversation, ImagePart, Part, PointPart, PosePart, TextPart
-from llmpose.talk.encoding import Encoding, Place, check_codes, check_rotmat
+from llmpose.talk.encoding import Encoding, Place, check_codes, check_rotmat, naming
 from llmpose.talk.grammar import Grammar, TokenStrings
 from llmpose.talk.images import PixelSpec, pixels, read_image
 from llmpose.talk.padding import pad_examples
@@ -193,8 +193,11 @@ class LlmPoseProcessor(ProcessorMixin):
                 images[key] = read_image(source)
             return images[key]
 
-        pairs = zip(conversations, codes, strict=True)
-        return [self.encoding.example(one, one_codes, train=train, read=read) for one, one_codes in pairs]
+        examples: list[Example] = []
+        for number, (one, one_codes) in enumerate(zip(conversations, codes, strict=True)):
+            with naming(one, number, len(conversations)):
+                examples.append(self.encoding.example(one, one_codes, train=train, read=read))
+        return examples
 
     def count(self, conversation: Conversation) -> int:
         """Tokens of an answered conversation, whether the model could read so many or not."""
@@ -208,6 +211,7 @@ class LlmPoseProcessor(ProcessorMixin):
         rotmats: list[Tensor] = []
         for number, conversation in enumerate(conversations):
             for place, part in _poses(conversation):
+                where = f"turn {place[0] + 1} ({conversation.turns[place[0]].role}), item {place[1] + 1}"
                 try:
                     if part.codes is not None:
                         codes[number][place] = check_codes(part.codes, self.encoding)
@@ -215,8 +219,8 @@ class LlmPoseProcessor(ProcessorMixin):
                         rotmats.append(check_rotmat(part.pose.rotmat).cpu())
                         waiting.append((number, place))
                 except UserError as error:
-                    role = conversation.turns[place[0]].role
-                    raise UserError(f"turn {place[0] + 1} ({role}), item {place[1] + 1}: {error}") from error
+                    with naming(conversation, number, len(conversations)):
+                        raise UserError(f"{where}: {error}") from error
         if waiting:
             found = self.encode_poses(torch.stack(rotmats)).tolist()
             for (number, place), row in zip(waiting, found, strict=True):
@@ -262,12 +266,13 @@ class LlmPoseProcessor(ProcessorMixin):
         The text is a question in plain words; the chat template is put around it.
         """
         texts = [text] if isinstance(text, str) else list(text)
-        wanted = {mark: sum(one.count(mark) for one in texts) for mark in (IMAGE, POSE)}
         for mark, given in ((IMAGE, images), (POSE, poses)):
-            if wanted[mark] != len(given):
-                raise UserError(
-                    f"the text has {wanted[mark]} {mark} placeholders and {len(given)} were given; they must match"
+            wanted = [one.count(mark) for one in texts]
+            if sum(wanted) != len(given):
+                written = (
+                    f"the texts have {' + '.join(map(str, wanted))}" if len(texts) > 1 else f"the text has {wanted[0]}"
                 )
+                raise UserError(f"{written} {mark} placeholders and {len(given)} were given; they must match")
         supply = {IMAGE: iter(images), POSE: iter(poses)}
         conversations = [Conversation().user(*_filled(one, supply)) for one in texts]
         return self.pad(self.encode_batch(conversations, train=False))
@@ -280,6 +285,8 @@ class LlmPoseProcessor(ProcessorMixin):
         tokenize=True gives a `Batch`, ready for the model: prompts where the last turn is the user's, labelled rows
         where it is the assistant's. tokenize=False gives the text with placeholders in it, to read.
         """
+        if not isinstance(conversation, Conversation) and not conversation:
+            raise UserError("there are no messages; a conversation begins with one of the user's")
         is_one = isinstance(conversation, Conversation) or isinstance(conversation[0], Mapping)
         many: Any = [conversation] if is_one else conversation
         found = [_conversation(one) for one in many]

@@ -128,6 +128,8 @@ def test_words_stay_words_and_missing_files_are_errors(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hi")
     with pytest.raises(UserError, match="neither an image"):
         message_parts([tmp_path / "notes.txt"])
+    with pytest.raises(UserError, match="item 3: a NoneType is no part"):
+        message_parts(["a", ["b", None]])
 
 
 def test_pose_files_are_parts_and_a_sequence_wants_its_frame(tmp_path: Path) -> None:

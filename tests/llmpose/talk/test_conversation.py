@@ -50,6 +50,10 @@ def test_values_become_the_parts_that_they_are(tmp_path: Path) -> None:
         assert isinstance(as_part(image), ImagePart)
     with pytest.raises(UserError, match="a int is no part"):
         as_part(7)
+    with pytest.raises(UserError, match=r"turn 2 \(assistant\), item 3: a int is no part"):
+        Conversation().user("a").assistant("b", Pose.rest(), 7)
+    with pytest.raises(UserError, match=r"a ndarray is no Pose; make one with Pose\(rotmat"):
+        PosePart(pose=np.zeros((22, 3, 3)))  # type: ignore[arg-type]
 
 
 def test_messages_of_chat_interfaces_are_read(tmp_path: Path) -> None:

@@ -260,6 +260,18 @@ def test_what_is_wrong_is_named_by_turn_and_item(
         processor.encode(conversation)
 
 
+def test_of_several_conversations_the_wrong_one_is_named(processor: LlmPoseProcessor) -> None:
+    fine = Conversation().user("a").assistant("b")
+    bare, labelled = fine.user("a", b"x").assistant("b"), Conversation(record_id="r9").user("a", b"x").assistant("b")
+    for wrong, name in ((bare, "conversation 2"), (labelled, "record r9")):
+        with pytest.raises(UserError, match=rf"^{name}: turn . \(user\), item 2: image of 1 bytes"):
+            processor.encode_batch([fine, wrong])
+    with pytest.raises(UserError, match=r"^conversation 2: turn 1 \(user\), item 1: a pose of 1 codes"):
+        processor.encode_batch([fine, Conversation().user(PosePart(codes=(1,))).assistant("b")])
+    with pytest.raises(UserError, match=r"^turn 3 \(user\), item 2"):
+        processor.encode(bare)
+
+
 def test_a_model_without_eyes_says_so() -> None:
     with pytest.raises(UserError, match="item 1: an image, but this model has no vision encoder"):
         made(num_image_tokens=0).encode(Conversation().user(ImagePart(PICTURE)).assistant("a"))
@@ -279,6 +291,8 @@ def test_placeholders_and_what_fills_them_must_match(processor: LlmPoseProcessor
     assert int((batch.token_ids == processor.vocabulary.image_id).sum()) == 4
     with pytest.raises(UserError, match="2 <image> placeholders and 1 were given"):
         processor("<image> <image>", images=[PICTURE])
+    with pytest.raises(UserError, match=r"the texts have 0 \+ 2 <image> placeholders and 1 were given"):
+        processor(["Look.", "<image> <image>"], images=[PICTURE])
     with pytest.raises(UserError, match="0 <pose> placeholders and 1 were given"):
         processor("Look", poses=[Pose.rest()])
 
@@ -295,6 +309,8 @@ def test_messages_become_batches_and_text(processor: LlmPoseProcessor) -> None:
     assert int((trained.labels != IGNORE).sum()) == 1 + N + 1
     assert bool((asked.labels == IGNORE).all())
     assert (asked.sample[1] == -1).tolist()[:2] == [True, True]
+    with pytest.raises(UserError, match="there are no messages"):
+        processor.apply_chat_template([])
     with pytest.raises(UserError, match="one kind at a time"):
         processor.apply_chat_template([messages, messages[:1]])
 

@@ -205,5 +205,8 @@ def questions(picture: np.ndarray) -> list[Conversation]:
         start.user("How do ", a, " and ", b, " differ?").assistant("Look: ", b).user("And the knees?"),
         start.user("Both knees are bent."),
         start.user("Compare ", ImagePart(picture), " with ", a, ".").assistant("They differ.").user("Show it."),
+        start.user(
+            "From ", ImagePart(picture), " to ", ImagePart(picture[::-1].copy()), " and from ", a, " to ", b, "?"
+        ),
         start.user("Stand."),
     ]

@@ -122,6 +122,25 @@ def test_cached_decoding_is_reading_the_whole_row_again(talker: Any, questions: 
             assert sum(answer.logprobs) == pytest.approx(logprob, abs=1e-4)
 
 
+@pytest.mark.parametrize("tail", [[], [" Done."]], ids=["pose at the end", "words behind it"])
+def test_the_codes_to_be_produced_are_not_seen_where_they_are_predicted(talker: Any, tail: list[str]) -> None:
+    """From what people say to the logits: other codes in an answer change none at or before their own queries."""
+    model, processor = talker(0)
+    known = Conversation().user("Bend.")
+    logits: list[torch.Tensor] = []
+    for codes in (range(7), range(30, 37)):
+        example = processor.encode(known.assistant("So: ", PosePart(codes=tuple(codes)), *tail))
+        asked = (example.token_ids == processor.vocabulary.pose_query_id).nonzero()[:, 0]
+        assert processor.vocabulary.id_to_code(example.labels[asked]).tolist() == list(codes)
+        with torch.no_grad():
+            out = model(**processor.pad([example]), return_logits=True)
+        logits.append(out.logits[0])
+    until = int(asked[-1]) + 1
+    torch.testing.assert_close(logits[0][:until], logits[1][:until], rtol=0, atol=0)
+    behind = [one[until + 1 :] for one in logits]
+    assert torch.allclose(*behind) != bool(tail)  # what follows does read the codes
+
+
 @pytest.mark.parametrize("mode", ["mixed", "causal"])
 @pytest.mark.parametrize(
     "change",

@@ -1,10 +1,11 @@
 """Ranks whose batches differ in kind learn what one process learns, and none waits for another.
 
 Slow: every test starts real launchers (`pytest tests/train -m slow`). Micro-batches of one example: while one rank
-looks at pictures, the other reads text only. Without the dummy image the gradients' reduction (DDP, ZeRO-2) or the
-gathering of parameters (ZeRO-3) would hang.
+looks at pictures, the other reads text only, and while one answers with a pose, the other answers in words. Without the
+dummy image the gradients' reduction (DDP, ZeRO-2) or the gathering of parameters (ZeRO-3) would hang.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from train.recipe import load_recipe
 from train.run import run
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = ["batch.size=2", "batch.micro=1", "max_steps=4", "examples_per_epoch=16", "optim.lr=1e-3"]
+STEPS = ["batch.size=2", "batch.micro=1", "max_steps=4", "examples_per_epoch=16", "optim.lr=1e-3", "log.every=1"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -63,9 +64,55 @@ def test_a_rank_that_reads_text_only_does_not_stop_one_that_sees(
 ):
     more = WHOLE if how == "whole" else []
     start(words("instruct", sets, tmp_path / "run", *eyes(sets), *more, *STEPS), *deepspeed_words(launcher))
-    one, two = (load_model(folder).state_dict() for folder in (alone[how], tmp_path / "run" / "model"))
-    assert one.keys() == two.keys()
-    for name, value in one.items():
+    same_weights(alone[how], tmp_path / "run" / "model")
+
+
+def same_weights(one: Path, other: Path) -> None:
+    ours, theirs = (load_model(folder).state_dict() for folder in (one, other))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
         torch.testing.assert_close(
-            two[name], value, atol=2e-4, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}"
+            theirs[name], value, atol=2e-4, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+def logged(run_dir: Path, *names: str) -> list[tuple[float, ...]]:
+    """These numbers of every step; 0 where a step has none."""
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [tuple(line.get(name, 0.0) for name in names) for line in lines if "loss" in line]
+
+
+@pytest.mark.parametrize("launcher", ["ddp", "zero2", "zero3"])
+def test_an_adapter_stopped_half_way_goes_on_to_the_same_losses_and_is_whole(
+    sets: dict[str, Path],  # noqa: F811
+    alone: dict[str, Path],
+    tmp_path: Path,
+    launcher: str,
+):
+    more = [*eyes(sets), *STEPS, "checkpoints.every=2", *deepspeed_words(launcher)]
+    for stop in ("stop_at=2", "stop_at=null"):
+        start(words("instruct", sets, tmp_path / "run", *more), stop)
+    once, twice = logged(alone["adapters"].parent, "loss"), logged(tmp_path / "run", "loss")
+    assert len(once) == len(twice) == 4
+    torch.testing.assert_close(torch.tensor(twice), torch.tensor(once), atol=1e-4, rtol=1e-4)
+    same_weights(alone["adapters"], tmp_path / "run" / "model")
+    ids = torch.arange(4, 40)[None]
+    with torch.no_grad():
+        wrapped, merged = (load_model(tmp_path / "run" / "model", merge=m).eval()(token_ids=ids) for m in (False, True))
+    torch.testing.assert_close(merged.logits, wrapped.logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("launcher", ["ddp", "zero2", "zero3"])
+def test_what_poses_are_off_by_is_learned_from_alike(
+    sets: dict[str, Path],  # noqa: F811
+    tmp_path: Path,
+    launcher: str,
+):
+    """`pose_error`: a rank whose micro-batch answers with no pose asks the head all the same, and adds nothing."""
+    changes = [*WHOLE, *STEPS, "pose_error=20"]
+    run(load_recipe([], words("align", sets, tmp_path / "alone", *changes)))
+    start(words("align", sets, tmp_path / "two", *changes), *deepspeed_words(launcher))
+    numbers = [logged(tmp_path / name, "loss", "pose_error_mm") for name in ("alone", "two")]
+    assert max(error_mm for _, error_mm in numbers[0]) > 1
+    torch.testing.assert_close(torch.tensor(numbers[1]), torch.tensor(numbers[0]), atol=1e-4, rtol=1e-3)
+    same_weights(tmp_path / "alone" / "model", tmp_path / "two" / "model")

@@ -41,10 +41,11 @@ def assert_same_loss_and_gradients(model, one, other) -> None:
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("attn", ["auto", "sdpa"])  # auto cuts a row into its samples, the others mask it
 @pytest.mark.parametrize("row_tokens", [33, 64, 400])
-def test_packed_rows_have_the_loss_and_gradients_of_padded_ones(row_tokens: int):
+def test_packed_rows_have_the_loss_and_gradients_of_padded_ones(row_tokens: int, attn: str):
     examples = some_examples()
-    model = tiny_model(vision=False)
+    model = tiny_model(vision=False, attn=attn)
     packed = Collator(row_tokens=row_tokens, multiple_of=8)(examples)
     assert_same_loss_and_gradients(model, packed, stack_rows(examples, side="right"))
 
@@ -118,8 +119,9 @@ def with_prefix(prefix: str, tails: list[str], seed: int = 3) -> list[Example]:
     return out
 
 
-def test_branches_have_the_loss_and_gradients_of_separate_sequences():
-    model = tiny_model()
+@pytest.mark.parametrize("attn", ["auto", "sdpa"])
+def test_branches_have_the_loss_and_gradients_of_separate_sequences(attn: str):
+    model = tiny_model(attn=attn)
     separate = with_prefix("tipt", ["tqa", "ta", "tqtq", "ta"])
     merged = merge_alike(separate, IMAGE, NUM_IMAGE_TOKENS, at_least=8)
     assert len(merged) == 1

@@ -229,5 +229,5 @@ def run_ablations(
         if not only or name in only or plan.kind in only:
             tables.append(lab.run(plan))
             if console is not None:
-                console.print(tables[-1].to_rich())
+                console.print(*tables[-1].to_rich(console.width))
     return tables

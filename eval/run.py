@@ -45,7 +45,7 @@ def evaluate(wanted: Sequence[str], bench: Bench, console: Console | None = None
         if result is not None:
             results.append(result)
             if console is not None:
-                console.print(result.table.to_rich())
+                console.print(*result.table.to_rich(console.width))
     if console is not None and bench.is_main:
         for line in missing:
             console.print(f"[dim]not run[/] {line}", highlight=False)

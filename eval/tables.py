@@ -148,29 +148,53 @@ class Table:
             shown.append(text)
         return shown
 
-    def to_rich(self) -> Any:
-        """A rich.table.Table; the notes are its caption."""
+    def to_rich(self, width: int) -> list[Any]:
+        """rich.table.Table: one, or as many below each other as the columns need at this width; methods stand in all.
+
+        The first has the title, the last the notes.
+        """
         import rich.table
 
-        table = rich.table.Table(
-            title=self.title, caption="\n".join(self.footnotes()), caption_justify="left", title_justify="left"
-        )
-        table.add_column("method")
-        for column in self.columns:
-            table.add_column(column.title, justify="right")
-        for title, rows in self.sections():
-            table.add_row(f"[dim italic]{title}[/]")
-            for row in rows:
-                style = "bold" if row.kind == "ours" else "dim" if row.kind == "paper" else ""
-                note = f" ({row.note})" if row.note else ""
-                table.add_row(row.method + note, *self.cells(row, with_intervals=False), style=style)
-        return table
+        methods = max(len(row.method + row.note) for row in self.rows)
+        room = max(width - min(methods, width // 3, 40) - 4, 1)
+        tables = []
+        for columns in _that_fit([self._widest(column) + 3 for column in self.columns], room):
+            table = rich.table.Table(title_justify="left", caption_justify="left")
+            table.add_column("method")
+            for index in columns:
+                table.add_column(self.columns[index].title, justify="right", no_wrap=len(columns) > 1)
+            for title, rows in self.sections():
+                table.add_row(f"[dim italic]{title}[/]")
+                for row in rows:
+                    style = "bold" if row.kind == "ours" else "dim" if row.kind == "paper" else ""
+                    note = f" ({row.note})" if row.note else ""
+                    cells = self.cells(row, with_intervals=False)
+                    table.add_row(row.method + note, *(cells[index] for index in columns), style=style)
+            tables.append(table)
+        tables[0].title, tables[-1].caption = self.title, "\n".join(self.footnotes())
+        return tables
+
+    def _widest(self, column: Column) -> int:
+        return max(len(column.title), *(len(column.show(row.values.get(column.key))) for row in self.rows))
 
     def write(self, folder: Path) -> None:
         """FOLDER/<name>.json and .md."""
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / f"{self.name}.json", json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n")
         write_text(folder / f"{self.name}.md", self.to_markdown())
+
+
+def _that_fit(widths: list[int], room: int) -> list[list[int]]:
+    """Indices in their order, in groups that are at most `room` wide together (or of one)."""
+    groups: list[list[int]] = []
+    left = 0
+    for index, width in enumerate(widths):
+        if not groups or width > left:
+            groups.append([])
+            left = room
+        groups[-1].append(index)
+        left -= width
+    return groups
 
 
 def write_text(path: Path, text: str) -> None:

@@ -89,14 +89,14 @@ def evaluate(
 
         for table in spread_tables(runs or []):
             table.write(out / "tables")
-            console.print(table.to_rich())
+            console.print(*table.to_rich(console.width))
         return
     if "mp100" in names:
         from eval.splits import split_tables
 
         for table in split_tables(runs or []):
             table.write(out / "tables")
-            console.print(table.to_rich())
+            console.print(*table.to_rich(console.width))
         return
     if data is None:
         raise BadUsage("llmpose eval needs --data DIR, the folder with the prepared sets (see llmpose eval list)")

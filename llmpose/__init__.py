@@ -15,23 +15,23 @@ _HOMES = {
     "load_skeleton": "llmpose.body.skeleton",
     "render_pose": "llmpose.body.render",
     "LlmPose": "llmpose.talk.chat",
-    "LlmPoseConfig": "llmpose.model.config",
-    "LlmPoseForConditionalGeneration": "llmpose.model.modeling",
-    "LlmPoseProcessor": "llmpose.talk.processing",
+    "LlmPoseConfig": "llmpose.auto",
+    "LlmPoseForConditionalGeneration": "llmpose.auto",
+    "LlmPoseProcessor": "llmpose.auto",
     "UserError": "llmpose.errors",
 }
 
 if TYPE_CHECKING:
+    from llmpose.auto import LlmPoseConfig as LlmPoseConfig
+    from llmpose.auto import LlmPoseForConditionalGeneration as LlmPoseForConditionalGeneration
+    from llmpose.auto import LlmPoseProcessor as LlmPoseProcessor
     from llmpose.body.model import load_body_model as load_body_model
     from llmpose.body.pose import Pose as Pose
     from llmpose.body.render import render_pose as render_pose
     from llmpose.body.skeleton import Skeleton as Skeleton
     from llmpose.body.skeleton import load_skeleton as load_skeleton
     from llmpose.errors import UserError as UserError
-    from llmpose.model.config import LlmPoseConfig as LlmPoseConfig
-    from llmpose.model.modeling import LlmPoseForConditionalGeneration as LlmPoseForConditionalGeneration
     from llmpose.talk.chat import LlmPose as LlmPose
-    from llmpose.talk.processing import LlmPoseProcessor as LlmPoseProcessor
 
 
 def __getattr__(name: str) -> Any:

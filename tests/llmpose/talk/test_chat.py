@@ -1,5 +1,7 @@
 """Asking from Python: answers, meshes, and a memory that can be undone."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from llmpose.talk.chat import LlmPose, message_parts
 from llmpose.talk.conversation import Conversation, ImagePart, PosePart, TextPart
 from llmpose.talk.decoding import Said
 from llmpose.talk.processing import LlmPoseProcessor
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +164,18 @@ def test_a_folder_that_is_no_model_says_so(tmp_path: Path) -> None:
         LlmPose.from_pretrained(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
         LlmPose.from_pretrained(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["LlmPoseConfig", "LlmPoseForConditionalGeneration", "LlmPoseProcessor"])
+def test_whichever_class_is_imported_the_auto_classes_know_them_all(model_folder: Path, name: str) -> None:
+    script = (
+        f"from llmpose import {name}\n"
+        "from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor\n"
+        "for auto in (AutoConfig, AutoModelForImageTextToText, AutoProcessor):\n"
+        f"    print(type(auto.from_pretrained({str(model_folder)!r})).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-3:] == ["LlmPoseConfig", "LlmPoseForConditionalGeneration", "LlmPoseProcessor"]
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "abacus"])

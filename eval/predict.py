@@ -43,7 +43,9 @@ class Prediction:
     pose_confidences: list[float] = field(default_factory=list)
     finish_reason: str = "end"
     points: list[list[float]] = field(default_factory=list)
-    """x, y, confidence of each point in the answer; at expected values where they were asked for."""
+    """x, y, confidence of each point in the answer."""
+    readings: list[dict[str, list[float]]] = field(default_factory=list)
+    """x, y of each point by each reading of its digits (Decoding.points), where more than the digits was looked at."""
 
     @staticmethod
     def of(record_id: str, answer: "Answer") -> "Prediction":
@@ -51,8 +53,9 @@ class Prediction:
         stacked = np.stack(poses).astype(np.float32) if poses else np.zeros((0, 22, 3, 3), np.float32)
         confidences = [float(c) for c in answer.pose_confidences]
         points = [[float(point.x), float(point.y), float(point.confidence)] for point in answer.points]
+        readings = [{name: [*place] for name, place in p.readings.items()} for p in answer.points if p.readings]
         sure = float(answer.confidence)
-        return Prediction(record_id, answer.text, stacked, sure, confidences, answer.finish_reason, points)
+        return Prediction(record_id, answer.text, stacked, sure, confidences, answer.finish_reason, points, readings)
 
     def to_line(self) -> str:
         packed = base64.b64encode(np.ascontiguousarray(self.poses, np.float32).tobytes()).decode("ascii")

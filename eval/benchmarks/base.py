@@ -38,7 +38,7 @@ from llmpose.model.loading import device_named
 if TYPE_CHECKING:
     from llmpose.body.model import BodyModel
     from llmpose.model.modeling import LlmPoseForConditionalGeneration
-    from llmpose.talk.decoding import Decoding
+    from llmpose.talk.decoding import Decoding, PointReading
     from llmpose.talk.processing import LlmPoseProcessor
 
 TemplateChoice = Literal["train", "held_out"]
@@ -149,7 +149,7 @@ class Bench:
 
         return PosePairTextRetrieval.from_pretrained(run_model(self.pair_retrieval_dir)).to(self.torch_device).eval()  # type: ignore[arg-type]
 
-    def decoding(self, grammar: str, *, refine_points: bool = False) -> "Decoding":
+    def decoding(self, grammar: str, *, points: "PointReading" = "said") -> "Decoding":
         """Greedy, as the papers decode; `grammar` "pose" makes every answer of a pose task hold exactly one pose."""
         from llmpose.talk.decoding import Decoding
 
@@ -159,7 +159,7 @@ class Bench:
             batch_size=self.batch_size,
             seed=self.seed,
             refine_poses=self.refine_poses and grammar == "pose",
-            refine_points=refine_points,
+            points=points,
         )
 
     @property
@@ -174,12 +174,12 @@ class Bench:
         *,
         grammar: str,
         about: Mapping[str, Any],
-        refine_points: bool = False,
+        points: "PointReading" = "said",
     ) -> dict[str, Prediction]:
         """The model's answers by record id, from the cache where they are there."""
         from llmpose.talk.generation import generate
 
-        settings = self.decoding(grammar, refine_points=refine_points)
+        settings = self.decoding(grammar, points=points)
         cache = self._cache(task, settings, about)
 
         def tell(done: int, total: int) -> None:

@@ -129,8 +129,8 @@ class TestObjects:
         questions = [Question(one.id, lambda one=one: conversation(one)) for one in asked]
         grammar = point_grammar(self.bench.model.config) if kind.detects else "text"
         about = {**self.about, "task": task, "told": told, "count": len(asked), "key": key}
-        refine = kind.detects and self.writes_digits
-        return self.bench.answers(key, questions, grammar=grammar, about=about, refine_points=refine)
+        reading = "densest" if kind.detects and self.writes_digits else "said"
+        return self.bench.answers(key, questions, grammar=grammar, about=about, points=reading)
 
     def scores(
         self, pairs: Sequence[tuple[int, int, np.ndarray]], points: Mapping[str, np.ndarray]
@@ -159,7 +159,8 @@ def said_points(answers: Mapping[str, Prediction]) -> dict[str, np.ndarray]:
     return found
 
 
-def refined_points(answers: Mapping[str, Prediction]) -> dict[str, np.ndarray]:
-    """The same at the expected value of the digits' distribution."""
+def read_points(answers: Mapping[str, Prediction], reading: str) -> dict[str, np.ndarray]:
+    """The same by another reading of the digits: "mean" or "densest"."""
     found = said_points(answers)
-    return found | {name: np.array(own.points[-1][:2], np.float32) for name, own in answers.items() if own.points}
+    read = {name: own.readings[-1][reading] for name, own in answers.items() if own.readings}
+    return found | {name: np.array(place, np.float32) for name, place in read.items()}

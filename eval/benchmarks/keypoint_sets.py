@@ -193,7 +193,9 @@ class DetectionSet(Benchmark):
         ]
         about = {"set": self.set.name, "boxes": kind or "true", "count": len(questions)}
         grammar = point_grammar(bench.model.config)
-        return bench.answers(f"{self.name}{'_found' if kind else ''}", questions, grammar=grammar, about=about)
+        reading = "densest" if bench.model.config.keypoint_positions == "text" else "said"
+        key = f"{self.name}{'_found' if kind else ''}"
+        return bench.answers(key, questions, grammar=grammar, about=about, points=reading)
 
     # -- what is measured ---------------------------------------------------------------------------------------------
 
@@ -268,6 +270,8 @@ class DetectionSet(Benchmark):
 
     def _protocol(self, bench: Bench, rows: Sequence[int]) -> str:
         words = ["keypoints asked for by description in a square crop of 1.25 times the box, no flip test, no NMS"]
+        if bench.model.config.keypoint_positions == "text":
+            words.append("points at the densest place of what their digits may be")
         if self.set.has_ap:
             mean = "mean over categories" if self.set.by_category else "one category"
             words.append(f"COCO's AP and AR, {mean}, score = mean confidence of the keypoints (times the found box's)")

@@ -13,7 +13,7 @@ import numpy as np
 from data.tasks.keypoint_tasks import Told, name_in
 from eval import papers_keypoints as papers
 from eval.benchmarks.base import Bench, Benchmark, Result
-from eval.benchmarks.keypoint_objects import SET, THRESHOLD, Asked, TestObjects, need_of, refined_points, said_points
+from eval.benchmarks.keypoint_objects import SET, THRESHOLD, Asked, TestObjects, need_of, read_points, said_points
 from eval.benchmarks.taskset import chosen_rows
 from eval.metrics.pck import SemanticAccuracy
 from eval.predict import Prediction
@@ -22,6 +22,7 @@ from eval.tables import Column, Headline, Row, Table, percent
 _KEY = "pck_0.2_by_instance"
 _COLUMNS: list[Column] = [percent(_KEY, "PCK@0.2"), Column("nme_pooled", "error / box side", "down", digits=3)]
 MEAN_KEYPOINT = "mean keypoint"
+AS_SAID, EXPECTED = ", digits as said", ", at expected values"
 _NO_NAME = "point "
 """MP-100's categories without names have point 1, point 2, …: nobody can name those."""
 
@@ -33,8 +34,8 @@ def _headline(task: str) -> Headline:
 class PairedPrompts(Benchmark):
     """A keypoint shown in one or five support images, found in another image: MP-100's episodes.
 
-    Rows are kinds of questions; each stands there a second time with its points at expected values, where the model
-    writes them in digits.
+    Rows are kinds of questions. Where the model writes points in digits, each stands there by three readings of them:
+    the densest place of what they may be, the digits as said, and the expected value.
     """
 
     set_name = SET
@@ -61,13 +62,11 @@ class PairedPrompts(Benchmark):
         rows, notes, per_pair = [], [], {}
         for name, own in answers.items():
             method = f"{bench.method}, {name}" if name else bench.method
-            values, shares = test.scores(pairs, nowhere | said_points(own))
-            rows.append(Row(method, "ours", values))
-            per_pair = per_pair or shares
+            found = {words: test.scores(pairs, nowhere | points) for words, points in readings(test, own).items()}
+            rows += [Row(f"{method}{words}", "ours", values) for words, (values, _) in found.items()]
+            per_pair = per_pair or found[""][1]
             if test.writes_digits:
-                refined, _ = test.scores(pairs, nowhere | refined_points(own))
-                rows.append(Row(f"{method}, at expected values", "ours", refined))
-                notes.append(refinement_note(values, refined))
+                notes += reading_notes(*(values for values, _ in found.values()))
         mean = {one.id: test.mean_point for one in asked}
         copied = {one.id: _copied(test, one) for one in asked}
         table = Table(
@@ -81,11 +80,11 @@ class PairedPrompts(Benchmark):
                 *self.published(),
             ],
             protocol="PCK over the longest side of the cleaned box, mean over pairs; true boxes; published episodes"
-            f"{'' if bench.limit is None else f', {len(pairs)} of them'}",
+            f"{'' if bench.limit is None else f', {len(pairs)} of them'}{reading_protocol(test)}",
             n=len(pairs),
             data=bench.data_name or self.set_name,
             paper_data=self.paper_data,
-            notes=notes[:1],
+            notes=notes[:2],
             headlines=[_headline(self.headline)] if self.headline else [],
         )
         return Result(table, per_pair, "PCK@0.2", True)
@@ -112,11 +111,30 @@ class PairedPrompts(Benchmark):
         }
 
 
-def refinement_note(plain: Mapping[str, float], refined: Mapping[str, float]) -> str:
-    """Whether expected values lower the error."""
-    before, after = plain["nme_pooled"], refined["nme_pooled"]
+def readings(test: TestObjects, answers: Mapping[str, Prediction]) -> dict[str, dict[str, np.ndarray]]:
+    """Words behind a method's name -> the points of its answers, by each reading; the one that counts comes first."""
+    if not test.writes_digits:
+        return {"": said_points(answers)}
+    return {
+        "": read_points(answers, "densest"),
+        AS_SAID: said_points(answers),
+        EXPECTED: read_points(answers, "mean"),
+    }
+
+
+def reading_protocol(test: TestObjects) -> str:
+    return "; points at the densest place of what their digits may be" if test.writes_digits else ""
+
+
+def reading_notes(densest: Mapping[str, float], said: Mapping[str, float], mean: Mapping[str, float]) -> list[str]:
+    """What the readings of the digits win."""
+    before, after = said["nme_pooled"], mean["nme_pooled"]
     verdict = "lower the error" if after < before else "do not lower the error"
-    return f"Expected values of the digits {verdict}: {after:.4f} against {before:.4f} of the box's side."
+    more = "more" if densest[_KEY] > said[_KEY] else "not more"
+    return [
+        f"Expected values of the digits {verdict}: {after:.4f} against {before:.4f} of the box's side.",
+        f"The densest place finds {more} than the digits: {densest[_KEY]:.1%} against {said[_KEY]:.1%}.",
+    ]
 
 
 class VisualPrompts(PairedPrompts):
@@ -181,10 +199,11 @@ class TextualPrompts(Benchmark):
             told[kind] = test.ask("keypoint_textual", asked, kind, key=f"{self.name}_{kind}")
         if not bench.is_main:
             return None
-        ours = {f"by {kind}": test.scores(pairs, said_points(answers)) for kind, answers in told.items()}
-        if test.writes_digits:
-            for kind, answers in told.items():
-                ours[f"by {kind}, at expected values"] = test.scores(pairs, refined_points(answers))
+        ours = {
+            f"by {kind}{words}": test.scores(pairs, points)
+            for kind, answers in told.items()
+            for words, points in readings(test, answers).items()
+        }
         mean = test.scores(pairs, {one.id: test.mean_point for one in asked})[0]
         table = Table(
             self.name,
@@ -194,7 +213,8 @@ class TextualPrompts(Benchmark):
                 *(Row(f"{bench.method}, {kind}", "ours", values) for kind, (values, _) in ours.items()),
                 Row(MEAN_KEYPOINT, "baseline", mean, note="of the seen categories"),
             ],
-            protocol="PCK over the longest side of the cleaned box, mean over objects; true boxes; test split",
+            protocol="PCK over the longest side of the cleaned box, mean over objects; true boxes; test split"
+            f"{reading_protocol(test)}",
             n=len(pairs),
             data=bench.data_name or SET,
             headlines=[_headline("textual_prompt_unseen")],

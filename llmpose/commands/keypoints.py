@@ -4,7 +4,7 @@ import json
 import math
 from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -59,9 +59,10 @@ def keypoints(
     describe: Annotated[
         bool, typer.Option("--describe", help="Ask by the skeleton's descriptions, not names.")
     ] = False,
-    refine: Annotated[
-        bool, typer.Option("--refine", help="Points at the expected value of their digits' distribution.")
-    ] = False,
+    reading: Annotated[
+        Literal["said", "mean", "densest"],
+        typer.Option(help="Points by the digits as said, or by the mean or the densest place of what they may be."),
+    ] = "densest",
     batch_size: Annotated[int, typer.Option(help="Questions answered at a time.", min=1)] = 64,
     pictures: Annotated[int, typer.Option(help="Pictures looked at, and kept, at a time.", min=1)] = 8,
 ) -> None:
@@ -101,7 +102,7 @@ def keypoints(
         "keypoints": wanted,
         "examples": [[str(path), text] for path, text in zip(support or [], points or [], strict=True)],
         "told": "description" if describe else "name",
-        "refine": refine,
+        "reading": reading,
         "objects": wanted_objects,
     }
     done = read_found(out / "keypoints.json", question)
@@ -126,7 +127,7 @@ def keypoints(
                     ]
                     found = find_in_pictures(
                         talker, processor, list(zip(opened, given, strict=True)), kind, asked=wanted, supports=supports,
-                        told="description" if describe else "name", batch_size=batch_size, refine=refine,
+                        told="description" if describe else "name", batch_size=batch_size, reading=reading,
                     )  # fmt: skip
                     out.mkdir(parents=True, exist_ok=True)
                     for i, (path, image) in enumerate(zip(paths, opened, strict=True)):

@@ -1,8 +1,8 @@
 """How answers are decoded, what an answer is, and what a listener hears while it is being said."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from llmpose.errors import UserError
 from llmpose.talk.conversation import Part
@@ -18,6 +18,9 @@ FinishReason = Literal["end", "length", "context", "stopped"]
 interrupted it."""
 
 
+PointReading = Literal["said", "mean", "densest"]
+
+
 @dataclass(frozen=True)
 class Decoding:
     """Settings of `generate`."""
@@ -29,9 +32,9 @@ class Decoding:
     grammar: str | Pattern = "free"
     """What answers may look like: free, text, pose (exactly one), point, named_point (regressed, named_regressed for
     models with a point head), or a pattern of llmpose.talk.grammar."""
-    refine_points: bool = False
-    """Points that are written in digits stand at the expected value of their digits' distribution, not at the likeliest
-    digits (llmpose/talk/refine.py). The words stay as they were said."""
+    points: PointReading = "said"
+    """Where points stand that are written in digits: at the likeliest digits, at the mean of the digits' distribution,
+    or at its densest place (llmpose/talk/refine.py). The words stay as they were said."""
     temperature: float = 0.0
     """Of words. 0 takes the likeliest one (greedy)."""
     top_p: float = 1.0
@@ -65,13 +68,16 @@ class Decoding:
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
             "num_beams": (self.num_beams >= 1, "at least 1"),
             "batch_size": (self.batch_size >= 1, "at least 1"),
+            "points": (self.points in get_args(PointReading), f"one of {', '.join(get_args(PointReading))}"),
             "cache": (self.cache in ("dynamic", "static"), "dynamic or static"),
         }
         for name, (is_right, wanted) in checks.items():
             if not is_right:
                 raise UserError(f"decoding: {name} is {getattr(self, name)!r}; it must be {wanted}")
-        if self.num_beams > 1 and self.refine_points:
-            raise UserError("decoding: refine_points reads the digits' distribution of one answer; use num_beams=1")
+        if self.num_beams > 1 and self.points != "said":
+            raise UserError(
+                f"decoding: points={self.points} reads the digits' distribution of one answer; use num_beams=1"
+            )
         if self.num_beams > 1 and self.temperature > 0:
             raise UserError("decoding: beams look for the likeliest answer; use num_beams=1 with a temperature")
         if self.refine_poses and self.pose_temperature > 0:
@@ -88,6 +94,8 @@ class Point:
     confidence: float
     """Probability of its digits, among all that the grammar allowed; where a head says it, geometric mean of the
     probabilities of the words before it."""
+    readings: Mapping[PointReading, tuple[float, float]] = field(default_factory=dict)
+    """Where it stands by each reading, where the digits' distribution was looked at."""
 
 
 @dataclass

@@ -75,7 +75,7 @@ def generate(
             loop = Loop(model, processor, settings, teller)
             loop.read_prompts(rows, [prompts[number] for number in numbers])
             for row in run_beams(loop) if settings.num_beams > 1 else loop.run():
-                answers[row.number] = finished_answer(processor, row)
+                answers[row.number] = finished_answer(processor, row, settings.points)
         return _with_poses(processor, [answers[number] for number in range(len(prompts))])
     finally:
         if was_training:

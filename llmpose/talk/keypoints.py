@@ -22,7 +22,7 @@ from llmpose.errors import UserError
 from llmpose.model.config import LlmPoseConfig
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
 from llmpose.talk.conversation import Conversation, ImagePart, KeypointPart, TextPart
-from llmpose.talk.decoding import Answer, Decoding, Point
+from llmpose.talk.decoding import Answer, Decoding, Point, PointReading
 from llmpose.talk.generation import generate
 from llmpose.talk.images import read_image
 from llmpose.talk.processing import LlmPoseProcessor
@@ -127,7 +127,7 @@ def find_in_pictures(
     told: Literal["name", "description"] = "name",
     by: Literal["text", "example", "both"] | None = None,
     batch_size: int = 32,
-    refine: bool = False,
+    reading: PointReading = "densest",
 ) -> list[list[Found]]:
     """Keypoints of every object in every picture, picture by picture.
 
@@ -137,7 +137,7 @@ def find_in_pictures(
         supports: examples; a keypoint that none of them shows is an error, one that some lack is not.
         told: whether a keypoint is told by its name or by its description.
         by: in words, by example or both; by default by example where supports are given.
-        refine: points at the expected value of their digits' distribution (Decoding.refine_points).
+        reading: where points stand that are written in digits (Decoding.points).
     """
     by = by or ("example" if supports else "text")
     if by != "text" and not supports:
@@ -157,9 +157,7 @@ def find_in_pictures(
         for _, square in objects[-1]:
             crop = cut(image, square, size_px)
             questions += [_question(crop, keypoint, skeleton, shown, told, by) for keypoint in chosen]
-    settings = Decoding(
-        grammar=point_grammar(model.config), max_new_tokens=160, batch_size=batch_size, refine_points=refine
-    )
+    settings = Decoding(grammar=point_grammar(model.config), max_new_tokens=160, batch_size=batch_size, points=reading)
     answers = iter(generate(model, processor, questions, settings) if questions else [])
 
     def found(box: Box, square: tuple[float, float, float]) -> Found:

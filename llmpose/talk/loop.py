@@ -196,8 +196,8 @@ class Loop:
         return list(zip(where, choice.ids.tolist(), choice.logprobs.tolist(), strict=True))
 
     def _choices(self, logprobs: Tensor) -> list[dict[int, float] | None]:
-        """What each row might say, with probabilities: for points at expected values."""
-        if not self.settings.refine_points:
+        """What each row might say, with probabilities: for points that stand for all of it."""
+        if self.settings.points == "said":
             return [None] * len(logprobs)
         most = logprobs.topk(min(_MOST_CHOICES, logprobs.shape[1]), dim=1)
         shares = most.values.exp()

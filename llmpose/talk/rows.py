@@ -5,16 +5,16 @@ import zlib
 from dataclasses import dataclass, field, replace
 from math import exp
 from random import Random
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 from torch import Tensor
 
 from llmpose.model.batch import Example
 from llmpose.talk.conversation import Part, PointPart, PosePart, TextPart
-from llmpose.talk.decoding import Answer, FinishReason, Listener, Point, Said
+from llmpose.talk.decoding import Answer, FinishReason, Listener, Point, PointReading, Said
 from llmpose.talk.grammar import Grammar
 from llmpose.talk.patterns import State
-from llmpose.talk.refine import expected_value
+from llmpose.talk.refine import densest_of, mean_of, stretches
 
 if TYPE_CHECKING:
     from llmpose.talk.processing import LlmPoseProcessor
@@ -31,7 +31,7 @@ class Spoken:
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     choices: list[dict[int, float]] = field(default_factory=list)
-    """Of each word: what it might have been, with probabilities (Decoding.refine_points)."""
+    """Of each word: what it might have been, with probabilities (Decoding.points)."""
 
     def copy(self) -> "Spoken":
         return Spoken(list(self.ids), list(self.logprobs), list(self.choices))
@@ -201,8 +201,8 @@ def segment_text(processor: "LlmPoseProcessor", row: Row, index: int) -> str:
     return text.removeprefix(processor.encoding.lead) if index == 0 else text
 
 
-def finished_answer(processor: "LlmPoseProcessor", row: Row) -> Answer:
-    """The answer of a row that has finished; its poses are still codes."""
+def finished_answer(processor: "LlmPoseProcessor", row: Row, reading: PointReading = "said") -> Answer:
+    """The answer of a row that has finished; its poses are still codes. `reading`: of points in digits."""
     parts: list[Part] = []
     token_ids: list[int] = []
     logprobs: list[float] = []
@@ -224,7 +224,7 @@ def finished_answer(processor: "LlmPoseProcessor", row: Row) -> Answer:
             parts.append(TextPart(segment_text(processor, row, index)))
             token_ids += said.ids
             logprobs += said.logprobs
-            points += _points(processor, said)
+            points += _points(processor, said, reading)
     posed = [said for said in row.said if isinstance(said, Posed)]
     return Answer(
         parts=tuple(parts),
@@ -244,7 +244,7 @@ def _geometric_mean(logprobs: list[float]) -> float:
     return exp(sum(logprobs) / len(logprobs)) if logprobs else 1.0
 
 
-def _points(processor: "LlmPoseProcessor", said: Spoken) -> list[Point]:
+def _points(processor: "LlmPoseProcessor", said: Spoken, reading: PointReading) -> list[Point]:
     """Points among the words, each with the probability of the tokens that spell it."""
     decode = processor.encoding.text.decode
     text = decode(said.ids)
@@ -256,15 +256,19 @@ def _points(processor: "LlmPoseProcessor", said: Spoken) -> list[Point]:
     points: list[Point] = []
     for match in found:
         spelling = (logprob for start, end, logprob in spans if start < match.end() and end > match.start())
-        place = (float(match[1]), float(match[2]))
-        if said.choices:
-            place = _refined(processor, said, match)
-        points.append(Point(*place, exp(sum(spelling))))
+        readings = _readings(processor, said, match)
+        points.append(Point(*readings[reading], exp(sum(spelling)), readings if said.choices else {}))
     return points
 
 
-def _refined(processor: "LlmPoseProcessor", said: Spoken, match: re.Match[str]) -> tuple[float, float]:
-    """Expected values of x and y."""
+def _readings(
+    processor: "LlmPoseProcessor", said: Spoken, match: re.Match[str]
+) -> dict[PointReading, tuple[float, float]]:
+    """Where a point stands by the digits as said, and by the mean and the densest place of their distribution."""
+    place = (float(match[1]), float(match[2]))
+    readings: dict[PointReading, tuple[float, float]] = dict.fromkeys(get_args(PointReading), place)
+    if not said.choices:
+        return readings
     decode = processor.encoding.text.decode
     words, choices = [], []
     for count, own in enumerate(said.choices):
@@ -274,6 +278,6 @@ def _refined(processor: "LlmPoseProcessor", said: Spoken, match: re.Match[str]) 
         near = own if match.start() <= len(before) + len(words[-1]) and len(before) <= match.end() else {}
         choices.append({decode([*said.ids[:count], other])[len(before) :]: share for other, share in near.items()})
     if "".join(words) != decode(said.ids):  # letters of several bytes each, cut into words of their own
-        return float(match[1]), float(match[2])
-    x, y = (expected_value(words, choices, *match.span(group)) for group in (1, 2))
-    return x, y
+        return readings
+    x, y = (stretches(words, choices, *match.span(group)) for group in (1, 2))
+    return {"said": place, "mean": (mean_of(x), mean_of(y)), "densest": (densest_of(x), densest_of(y))}

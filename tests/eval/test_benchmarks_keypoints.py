@@ -53,7 +53,7 @@ class Knowing(Bench):
     def processor(self):  # type: ignore[override]
         return SimpleNamespace(vision=[SimpleNamespace(side=48)])
 
-    def answers(self, task, questions, *, grammar, about, refine_points=False):  # type: ignore[override]
+    def answers(self, task, questions, *, grammar, about, points="said"):  # type: ignore[override]
         self.asked = [question.make() for question in questions]
         objects = TestObjects(self, self.set_name).objects
         found = {}
@@ -63,8 +63,9 @@ class Knowing(Bench):
             x, y = (x, y) if self.knows else (0.5, 0.5)
             name = objects.skeleton(row).keypoints[keypoint]
             text = f"{name}: {x:.3f}, {y:.3f}" if grammar != "text" else f"{name}."
-            points = [[float(x), float(y), 0.9]] if refine_points else []
-            found[question.id] = Prediction(question.id, text, points=points)
+            near, middle = [float(x), float(y)], [(float(x) + 0.5) / 2, (float(y) + 0.5) / 2]
+            readings = [{"said": [x, y], "densest": near, "mean": middle}] if points != "said" else []
+            found[question.id] = Prediction(question.id, text, readings=readings)
         return found
 
 
@@ -86,15 +87,18 @@ def test_a_model_that_knows_finds_every_keypoint_that_is_shown(data: Path, tmp_p
     assert any(len(getattr(part, "images", ())) == shots for part in parts)
 
 
-def test_expected_values_stand_beside_the_digits_and_the_table_says_whether_they_help(
+def test_three_readings_of_the_digits_stand_side_by_side_and_the_table_says_what_they_win(
     data: Path, tmp_path: Path
 ) -> None:
     result = VisualPrompts("1").run(bench(data, tmp_path))
     assert result is not None
-    plain, refined = result.table.rows[:2]
-    assert refined.method.endswith("at expected values")
-    assert refined.values["nme_pooled"] < plain.values["nme_pooled"]  # the truth, not rounded to three decimals
-    assert any("lower the error" in note for note in result.table.notes)
+    densest, said, mean = result.table.rows[:3]
+    assert (said.method, mean.method) == (f"{densest.method}, digits as said", f"{densest.method}, at expected values")
+    assert densest.values["nme_pooled"] < said.values["nme_pooled"]  # the truth, not rounded to three decimals
+    assert said.values["nme_pooled"] < mean.values["nme_pooled"]  # half the way to the middle here
+    assert "densest place" in result.table.protocol
+    assert any("do not lower the error" in note for note in result.table.notes)
+    assert any("The densest place finds" in note for note in result.table.notes)
 
 
 def test_shown_and_told_together_stand_beside_shown_alone(data: Path, tmp_path: Path) -> None:
@@ -102,7 +106,7 @@ def test_shown_and_told_together_stand_beside_shown_alone(data: Path, tmp_path: 
     result = CombinedPrompts().run(asked)
     assert result is not None
     names = [row.method for row in result.table.rows if row.kind == "ours"]
-    assert names[::2] == ["this model, visual and textual", "this model, visual"]
+    assert names[::3] == ["this model, visual and textual", "this model, visual"]
     assert [row.method for row in result.table.rows if row.kind == "paper"] == ["visual", "visual and textual"]
 
 
@@ -137,7 +141,7 @@ def test_names_and_words_are_measured(data: Path, tmp_path: Path) -> None:
     assert told is not None
     assert named.table.rows[0].values["accuracy"] == 1.0
     assert named.table.row("commonest name").values["accuracy"] < 0.5
-    assert [row.kind for row in told.table.rows] == ["ours"] * 4 + ["baseline"]
+    assert [row.kind for row in told.table.rows] == ["ours"] * 6 + ["baseline"]
 
 
 def test_the_last_point_of_an_answer_counts_and_none_is_the_middle() -> None:

@@ -89,7 +89,7 @@ class Knowing(Bench):
     def processor(self):  # type: ignore[override]
         return SimpleNamespace(vision=[SimpleNamespace(side=48)])
 
-    def answers(self, task, questions, *, grammar, about, refine_points=False):  # type: ignore[override]
+    def answers(self, task, questions, *, grammar, about, points="said"):  # type: ignore[override]
         assert grammar == "named_point"
         found = {}
         for question in questions:

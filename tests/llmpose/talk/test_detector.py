@@ -90,7 +90,18 @@ def test_the_command_asks_in_the_boxes_that_were_found(folder: Path, model_folde
     for number in range(3):
         picture(number, 64, 64).save(tmp_path / "in" / f"{number}.png")
     words = ["keypoints", str(tmp_path / "in" / "*.png"), "--model", str(model_folder), "--out", str(tmp_path / "out")]
-    words += ["--detector", str(folder), "--objects", "dog", "--keypoints", "nose", "--pictures", "2", "--refine"]
+    words += [
+        "--detector",
+        str(folder),
+        "--objects",
+        "dog",
+        "--keypoints",
+        "nose",
+        "--pictures",
+        "2",
+        "--reading",
+        "mean",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Detector, "find", lambda _, images, *__, **___: [[] for _ in images])
         done = CliRunner().invoke(app, words, catch_exceptions=False)

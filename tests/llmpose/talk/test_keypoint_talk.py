@@ -192,7 +192,7 @@ def test_a_folder_of_answers_takes_no_answers_to_another_question(saved: Path) -
     assert run("one.png", "--keypoints", "nose, nose").exit_code == 0
     before = (saved / "out/keypoints.json").read_text()
     assert len(json.loads(before)["annotations"][0]["texts"]) == 1
-    for words in (["--keypoints", "tail"], ["--keypoints", "nose", "--refine"], ["--skeleton", "coco17"]):
+    for words in (["--keypoints", "tail"], ["--keypoints", "nose", "--reading", "mean"], ["--skeleton", "coco17"]):
         done = run("two.png", *words)
         assert isinstance(done.exception, UserError)
         assert "holds answers to another question" in str(done.exception)

@@ -4,13 +4,13 @@ import pytest
 
 from llmpose.errors import UserError
 from llmpose.talk.decoding import Decoding
-from llmpose.talk.refine import expected_value, middle
+from llmpose.talk.refine import densest_of, mean_of, middle, stretches
 
 
 def value(words: list[str], choices: list[dict[str, float]]) -> float:
     text = "".join(words)
     start = text.index("0.") if "0." in text else text.index("1.")
-    return expected_value(words, choices, start, start + 5)
+    return mean_of(stretches(words, choices, start, start + 5))
 
 
 def sure(words: list[str]) -> list[dict[str, float]]:
@@ -55,7 +55,26 @@ def test_the_middle_is_the_mean_of_all_numbers_that_begin_alike(digits: str, mea
 
 def test_beams_and_refined_points_do_not_go_together() -> None:
     with pytest.raises(UserError, match="num_beams=1"):
-        Decoding(refine_points=True, num_beams=2)
+        Decoding(points="densest", num_beams=2)
+    with pytest.raises(UserError, match="one of said, mean, densest"):
+        Decoding(points="middle")  # type: ignore[arg-type]  (what somebody may write)
+
+
+def test_the_densest_place_lies_where_most_may_be_and_not_between_two_places() -> None:
+    words = list("0.105")
+    # 0.4 for 0.1…, 0.3 for 0.8… and 0.3 for 0.9…: the likeliest digits say 0.105, most lies between 0.8 and 1.
+    found = stretches(words, [*sure(words)[:2], {"1": 0.4, "8": 0.3, "9": 0.3}, *sure(words)[3:]], 0, 5)
+    assert sum(share for _, _, share in found) == pytest.approx(1)
+    assert densest_of(found) == pytest.approx(0.9, abs=0.01)
+    assert mean_of(found) == pytest.approx(0.4 * 0.105 + 0.3 * (0.8495 + 0.9495))
+
+
+def test_a_sure_number_stays_and_a_small_doubt_far_away_does_not_move_it() -> None:
+    words = list("0.105")
+    assert densest_of(stretches(words, sure(words), 0, 5)) == pytest.approx(0.105)
+    doubtful = stretches(words, [*sure(words)[:2], {"1": 0.98, "3": 0.02}, *sure(words)[3:]], 0, 5)
+    assert densest_of(doubtful) == pytest.approx(0.105, abs=0.002)
+    assert mean_of(doubtful) > 0.109
 
 
 def test_letters_are_no_digits_whatever_they_are_called() -> None:

@@ -32,15 +32,37 @@ def is_muons(name: str, parameter: nn.Parameter) -> bool:
 
 
 def orthogonal(stack: Tensor) -> Tensor:
-    """(N, rows, columns): each matrix with its singular values near 1, its directions kept (Newton and Schulz)."""
+    """(N, rows, columns): each matrix with its singular values near 1, its directions kept (Newton and Schulz).
+
+    Every round multiplies by a polynomial of x xᵀ. Where x is much longer than it is wide, all rounds are gathered in
+    one small matrix, and x is touched at the beginning and at the end only.
+    """
     is_tall = stack.shape[-2] > stack.shape[-1]
     x = stack.mT if is_tall else stack
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    x = _at_once(x) if x.shape[-1] >= 2 * x.shape[-2] else _round_by_round(x)
+    return x.mT if is_tall else x
+
+
+def _round_by_round(x: Tensor) -> Tensor:
     a, b, c = QUINTIC
     for _ in range(ROUNDS):
-        square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
-    return x.mT if is_tall else x
+        square = torch.bmm(x, x.mT)
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return x
+
+
+def _at_once(x: Tensor) -> Tensor:
+    a, b, c = QUINTIC
+    square = torch.bmm(x, x.mT)
+    one = a * torch.eye(square.shape[-1], dtype=x.dtype, device=x.device)
+    gathered = torch.baddbmm(square, square, square, beta=b, alpha=c) + one
+    turn = gathered
+    for _ in range(ROUNDS - 1):
+        square = torch.bmm(torch.bmm(turn, square), turn)
+        turn = torch.baddbmm(square, square, square, beta=b, alpha=c) + one
+        gathered = torch.bmm(turn, gathered)
+    return torch.bmm(gathered, x)
 
 
 class Muon(torch.optim.AdamW):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from llmpose.errors import UserError
-from train.muon import STEP_SIZE, Muon, is_muons, orthogonal
+from train.muon import QUINTIC, ROUNDS, STEP_SIZE, Muon, is_muons, orthogonal
 from train.optim import parameter_groups
 from train.recipe import Optim
 
@@ -25,6 +25,18 @@ def test_an_update_keeps_the_directions_of_a_matrix_and_evens_their_sizes(shape:
     aligned = left.T @ found[0] @ right
     assert (aligned - torch.diag(aligned.diagonal())).abs().max() < 1e-4, "no direction is turned into another"
     torch.testing.assert_close(found[1], -found[0])
+
+
+@pytest.mark.parametrize("shape", [(24, 48), (90, 16), (20, 30), (16, 16)])
+def test_rounds_gathered_in_a_small_matrix_are_the_rounds(shape: tuple[int, int]) -> None:
+    """Long matrices take another way than short ones; both are a x + b x³ + c x⁵, five times over."""
+    matrix = torch.randn(3, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = matrix / matrix.norm(dim=(1, 2), keepdim=True)
+    a, b, c = QUINTIC
+    for _ in range(ROUNDS):
+        left, sizes, right = torch.linalg.svd(expected, full_matrices=False)
+        expected = left @ torch.diag_embed(a * sizes + b * sizes**3 + c * sizes**5) @ right
+    torch.testing.assert_close(orthogonal(matrix), expected, atol=1e-5, rtol=0)
 
 
 def _model() -> nn.Module:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_models import text_config
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
@@ -26,6 +28,7 @@ from transformers import (
     VitPoseForPoseEstimation,
 )
 
+from llmpose import LlmPose, LlmPoseProcessor, Pose
 from llmpose.errors import UserError
 from llmpose.model.vision import Vision
 from llmpose.model.weights.checkpoint import read_tensors
@@ -34,6 +37,7 @@ from llmpose.model.weights.llava import import_llava, load_llava
 from llmpose.model.weights.pose_vit import import_pose_vit
 from llmpose.model.weights.unipose import import_unipose
 from llmpose.talk.vocabulary import Vocabulary
+from tokenizer_vq import PoseTokenizer, PoseTokenizerConfig
 
 IMAGE_ID, OLD_WORDS = 45, 50
 
@@ -373,6 +377,28 @@ def test_unipose_says_the_same_as_its_own_arithmetic(tmp_path: Path):
         expected = out @ w["lm_head.weight"].T
     torch.testing.assert_close(logits[..., : len(table)], expected, rtol=1e-4, atol=1e-4)
     assert ours.config.given_poses == "causal"
+
+
+def test_a_converted_release_is_a_folder_that_is_talked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As docs/reproduce_unipose.md has it: import, save, ask about a picture and a pose, in words and for a pose."""
+    monkeypatch.setattr(sys.modules[__name__], "POSE_LENGTH", 8)
+    write_unipose(tmp_path)
+    model, tokenizer = import_unipose(
+        tmp_path, tiny_llava("llava_next"), mmpose_weights(), num_pose_tokens=8, codebook_size=CODES,
+        pose_vit_heads=HEADS,
+    )  # fmt: skip
+    codec = PoseTokenizer(
+        PoseTokenizerConfig(num_pose_tokens=8, codebook_size=CODES, hidden_size=16, num_layers=1, quantizer="ema")
+    )
+    model.save_pretrained(tmp_path / "whole")
+    LlmPoseProcessor.for_model(model.config, tokenizer, codec).save_pretrained(tmp_path / "whole")
+    talker = LlmPose.from_pretrained(tmp_path / "whole", device="cpu")
+    asked = ["w5 ", Image.new("RGB", (30, 20), "red"), " w6 ", Pose.rest()]
+    assert talker.processor.encoding.causal_given
+    assert talker.chat(asked, max_new_tokens=4).token_ids
+    (codes,) = talker.chat(asked, max_new_tokens=4, grammar="pose").codes
+    assert len(codes) == 8
+    assert max(codes) < CODES
 
 
 def test_a_folder_that_is_not_uniposes_says_what_is_missing(tmp_path: Path):

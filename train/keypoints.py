@@ -139,7 +139,7 @@ def build(recipe: Recipe) -> Job:
     train_data = KeypointExamples(asked, started.processor, asking, seed=recipe.seed, size=recipe.examples_per_epoch)
     collate = _collator(recipe, started, tuple(dict.fromkeys(one.task.name for one in asked)))
     evaluate = None
-    if recipe.data.eval:
+    if any(source.weight > 0 for source in recipe.data.eval.values()):
         still = Asking(**said, shots=1, noise=None)
         held_out = asked_sets(recipe, recipe.data.eval)
         test_data = KeypointExamples(held_out, started.processor, still, seed=0, size=recipe.eval_examples)
@@ -151,14 +151,23 @@ def build(recipe: Recipe) -> Job:
         evaluate=evaluate,
         save=lambda model, folder: save(model, folder, started.processor, started.base),
         components=components(started.model),
-        sources=[recipe.data.folder(source) for source in (*recipe.data.train.values(), *recipe.data.eval.values())],
+        sources=[
+            recipe.data.folder(source)
+            for source in (*recipe.data.train.values(), *recipe.data.eval.values())
+            if source.weight > 0
+        ],
     )
 
 
 def asked_sets(recipe: KeypointRecipe, sources: dict[str, Source]) -> list[Asked]:
-    """Every task over every source; a source's weight is divided among its tasks, and grows with its records."""
+    """Every task over every source; a source's weight is divided among its tasks, and grows with its records.
+
+    A source without weight is not read: so a recipe's own need not be there for somebody who leaves it out.
+    """
     found: list[Asked] = []
     for name, source in sources.items():
+        if source.weight <= 0:
+            continue
         records = RecordSet.load(recipe.data.folder(source))
         if source.split is not None:
             records = records.filter(split=source.split)

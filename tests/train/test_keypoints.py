@@ -86,6 +86,16 @@ def test_images_of_a_test_are_left_out_of_training_and_told(data: Path, tmp_path
     assert "same name" in (tmp_path / "c" / "leaks.txt").read_text()
 
 
+def test_a_source_without_weight_need_not_be_there(data: Path, tmp_path: Path) -> None:
+    own = ["data.train.own.records=mp100_1", "data.train.own.split=train", "data.train.things.records=gone"]
+    left_out = ["data.train.things.weight=0", "data.eval.things.records=gone", "data.eval.things.weight=0"]
+    job = build(made(data, tmp_path, *own, *left_out))
+    assert job.sources == [data / "mp100_1"]
+    assert job.evaluate is None
+    with pytest.raises(UserError, match="gone"):
+        build(made(data, tmp_path, *own))
+
+
 def test_all_keypoints_of_an_object_are_branches_of_one_row(data: Path, tmp_path: Path) -> None:
     job = build(made(data, tmp_path, "keypoints.per_object=null", *ONLY_VISUAL))
     examples = job.train_data[3]

@@ -55,7 +55,8 @@ class Engine(Trainer):
         self.reporter = Reporter(recipe, folder)
         self.term_sums: dict[str, Tensor] = {}
         self.ratio_sums: dict[str, Tensor] = {}
-        self.terms_since = -1
+        self.terms_since: int | None = None
+        """The step after which the sums began: the last one that was logged, or that this run began at."""
         self.is_saving = False
         """While a checkpoint or a model is being written: what fails then is told as such."""
         super().__init__(
@@ -102,6 +103,8 @@ class Engine(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """This micro-batch's share of the step's loss: sum over its targets / targets of the whole step."""
+        if self.terms_since is None:
+            self.terms_since = self.state.global_step
         fields = {name: value for name, value in inputs.items() if name != "record_ids"}
         outputs = model(**fields, num_items_in_batch=num_items_in_batch)
         terms = getattr(outputs, "terms", None) or {}
@@ -142,7 +145,8 @@ class Engine(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the loss's terms, averaged over the steps since the last log, as the loss itself is."""
         if "loss" in logs and self.term_sums:
-            steps = self.state.global_step - max(self.terms_since, self._initial_global_step)
+            assert self.terms_since is not None
+            steps = self.state.global_step - self.terms_since
             names = sorted(self.term_sums)
             sums = torch.stack([self.term_sums[name].float() for name in names])
             if self.args.world_size > 1:

@@ -71,8 +71,8 @@ class Engine(Trainer):
         if not hasattr(job.model, "_keys_to_ignore_on_save"):
             # Trainer asks a transformers model for this when a checkpoint lacks keys, as ours lack the frozen ones.
             job.model._keys_to_ignore_on_save = None  # pyright: ignore[reportArgumentType]
-        # compute_loss divides by the targets of the whole step itself.
-        self.loss_is_scaled_for_ga = True
+        # compute_loss divides by the targets of the whole step itself; the second name is that of older Trainers.
+        self.loss_is_scaled_for_ga = self.model_accepts_loss_kwargs = True
         self.guard.checks_gradients = not self.is_deepspeed_enabled
 
     # --- data -----------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from eval.benchmarks.base import Bench, MissingNeed, Result
-from eval.benchmarks.keypoint_objects import Asked, TestObjects, said_points
-from eval.benchmarks.keypoints import VisualPrompts
+from eval.benchmarks.keypoint_objects import Asked, TestObjects
+from eval.benchmarks.keypoints import VisualPrompts, readings
 from eval.report_sections import pick_by_rule, side_by_side
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _drawn(test: TestObjects, asked: Sequence[Asked], answers: "Mapping[str, Pre
     support, query = asked[0].supports[0], asked[0].row
     left, right = (_enlarged(test, row) for row in (support, query))
     shown, truth = (test.objects.crop(row).points[:, :2] * SIDE for row in (support, query))
-    said = {name: point * SIDE for name, point in said_points(answers).items()}
+    said = {name: point * SIDE for name, point in readings(test, answers)[""].items()}  # what the scores count
     pen, other = ImageDraw.Draw(left), ImageDraw.Draw(right)
     for one in asked:
         colour = COLOURS[one.keypoint % len(COLOURS)]

@@ -1,7 +1,6 @@
 """Importers, by parity: build theirs tiny and random, convert, see and say the same."""
 
 import json
-import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +30,6 @@ from transformers import (
 from llmpose import LlmPose, LlmPoseProcessor, Pose
 from llmpose.errors import UserError
 from llmpose.model.vision import Vision
-from llmpose.model.weights.checkpoint import read_tensors
 from llmpose.model.weights.encoders import import_encoder
 from llmpose.model.weights.llava import import_llava, load_llava
 from llmpose.model.weights.pose_vit import import_pose_vit
@@ -422,52 +420,3 @@ def test_a_folder_that_is_not_uniposes_says_what_is_missing(tmp_path: Path):
     says("not an adapter that fits model.layers.0.self_attn.q_proj: The size")
     (tmp_path / "adapter_config.json").write_text('{"r": 2}')
     says("adapter_config.json: not an adapter's settings with lora_alpha and r: no 'lora_alpha'")
-
-
-# --- files ------------------------------------------------------------------------------------------------------------
-
-
-class Bomb:
-    """What an unsafe reader would run."""
-
-    def __reduce__(self):
-        return (Path.touch, (Path(self.target),))
-
-    def __init__(self, target: str) -> None:
-        self.target = target
-
-
-def test_reading_a_checkpoint_runs_nothing_that_is_in_it(tmp_path: Path):
-    target = tmp_path / "harm"
-    expected = torch.randn(3, 4)
-    torch.save(
-        {"state_dict": {"w": expected, "b": torch.nn.Parameter(expected)}, "x": Bomb(str(target))}, tmp_path / "a.ckpt"
-    )
-    found = read_tensors(tmp_path / "a.ckpt")
-    assert not target.exists()
-    torch.testing.assert_close(found["w"], expected)
-    torch.testing.assert_close(found["b"], expected)
-    for dtype in (torch.bfloat16, torch.float16, torch.int64):
-        torch.save({"w": expected.to(dtype)}, tmp_path / "b.pt")
-        assert torch.equal(read_tensors(tmp_path / "b.pt")["w"], expected.to(dtype))
-
-
-def test_old_and_new_file_formats_and_prefixes(tmp_path: Path):
-    value = torch.randn(5)
-    torch.save({"net.w": value, "other": value}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    save_file({"net.w": value}, tmp_path / "new.safetensors")
-    for name in ("old.pth", "new.safetensors"):
-        assert torch.equal(read_tensors(tmp_path / name, prefix="net.")["w"], value)
-    with pytest.raises(UserError, match=r"no tensors whose names begin with 'body\.'"):
-        read_tensors(tmp_path / "old.pth", prefix="body.")
-
-
-def test_a_broken_checkpoint_is_one_line(tmp_path: Path):
-    (tmp_path / "a.pt").write_bytes(b"PK\x03\x04 nothing")
-    (tmp_path / "b.pt").write_bytes(pickle.dumps({"a": 1})[:-3])
-    (tmp_path / "c.safetensors").write_bytes(b"nothing")
-    for name in ("a.pt", "b.pt", "c.safetensors"):
-        with pytest.raises(UserError, match="not a checkpoint that can be read"):
-            read_tensors(tmp_path / name)
-    with pytest.raises(UserError, match="no such checkpoint file"):
-        read_tensors(tmp_path / "c.pt")

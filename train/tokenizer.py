@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from llmpose.body.model import BodyModel, load_body_model
 from llmpose.errors import UserError
+from llmpose.model.loading import load_pose_tokenizer
 from tokenizer_vq import PoseEncoder, PoseTokenizer, PoseTokenizerConfig
 from tokenizer_vq.augment import noise_scale, orientation_noise, part_noise
 from tokenizer_vq.losses import Reconstruction, Weights, distance, reconstruction_terms, squared_distance
@@ -229,10 +230,7 @@ def build(recipe: Recipe) -> Job:
 
 def load_tokenizer(path: str | Path) -> PoseTokenizer:
     """The tokenizer of a run of stage 1, or of its own folder."""
-    try:
-        return PoseTokenizer.from_pretrained(find_model(path))
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    return load_pose_tokenizer(find_model(path))
 
 
 def tokenizer_config(model: TokenizerModel) -> PoseTokenizerConfig:

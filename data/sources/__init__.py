@@ -20,6 +20,7 @@ from data.sources.crowds import AIC, CROWDPOSE
 from data.sources.h36m import H36M
 from data.sources.hmr import HMR
 from data.sources.humanart import HUMANART
+from data.sources.humandata import HUMANDATA
 from data.sources.lsp import LSP
 from data.sources.macaque import MACAQUE
 from data.sources.moyo import MOYO
@@ -32,7 +33,7 @@ from llmpose.errors import BadUsage
 
 _ALL = (
     *(AMASS, MOYO, POSESCRIPT, POSEFIX),
-    *(HMR, H36M, MPI_INF_3DHP, PW3D),
+    *(HMR, HUMANDATA, H36M, MPI_INF_3DHP, PW3D),
     *(COCO, MPII, LSP, HUMANART, AIC, CROWDPOSE),
     *(MP100, AP10K, APT36K, ANIMALPOSE, MACAQUE, ANIMALWEB, ANIMAL_KINGDOM, CARFUSION),
 )

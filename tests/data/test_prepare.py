@@ -149,7 +149,7 @@ def test_inspect_of_a_missing_split_names_those_there(
 
 
 def test_every_source_says_what_it_needs_and_where_it_is() -> None:
-    assert len(SOURCES) == 22
+    assert len(SOURCES) == 23
     listed = run("data", "sources")
     for name, source in SOURCES.items():
         assert name in listed

@@ -9,7 +9,7 @@ would have alone: loss and gradients are those of separate sequences, at a fract
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,10 +28,30 @@ def digest(image: Image.Image | np.ndarray) -> Picture:
     return hashlib.blake2b(array.tobytes(), digest_size=16, salt=repr(array.shape).encode()[:16]).digest()
 
 
+@dataclass(frozen=True)
+class Alike:
+    """Examples, and how many leading tokens can be read once for all of them."""
+
+    examples: list[Example]
+    prefix: int
+
+    @property
+    def saved(self) -> int:
+        """Tokens that need not be read again."""
+        return (len(self.examples) - 1) * self.prefix
+
+
 def merge_alike(
-    examples: Sequence[Example], image_id: int, num_image_tokens: int, *, at_least: int = 16, keypoint_id: int = -1
+    examples: Sequence[Example],
+    image_id: int,
+    num_image_tokens: int,
+    *,
+    at_least: int = 16,
+    keypoint_id: int = -1,
+    longest: int | None = None,
 ) -> list[Example]:
-    """Merge the examples that share a prefix of `at_least` tokens; the others stay as they are."""
+    """Merge the examples that share a prefix of `at_least` tokens, those that share most with each other; the others
+    stay as they are, and what is merged has `longest` tokens at most."""
     groups: dict[tuple[object, ...], list[Example]] = {}
     merged: list[Example] = []
     for example in examples:
@@ -44,9 +64,55 @@ def merge_alike(
         pictures = tuple(digest(image) for image in example.images[:seen])
         groups.setdefault((tuple(head.tolist()), pictures), []).append(example)
     for group in groups.values():
-        prefix = shared_prefix(group, image_id, num_image_tokens, keypoint_id) if len(group) > 1 else 0
-        merged.extend([merge(group, prefix, image_id, num_image_tokens)] if prefix >= at_least else group)
+        for alike in split_alike(group, image_id, num_image_tokens, keypoint_id):
+            if len(alike.examples) == 1 or alike.prefix < at_least:
+                merged.extend(alike.examples)
+                continue
+            for fitting in _fitting(alike, longest):
+                one = len(fitting) == 1
+                merged.append(fitting[0] if one else merge(fitting, alike.prefix, image_id, num_image_tokens))
     return merged
+
+
+def split_alike(group: Sequence[Example], image_id: int, num_image_tokens: int, keypoint_id: int = -1) -> list[Alike]:
+    """The group as one, or in parts that share more with each other: whichever saves more tokens.
+
+    Branches do not branch again, so three texts about one pose may go together or, with all others, begin at a system
+    message, but not both.
+    """
+    prefix = shared_prefix(group, image_id, num_image_tokens, keypoint_id) if len(group) > 1 else 0
+    whole = Alike(list(group), prefix)
+    parts: dict[tuple[object, ...], list[Example]] = {}
+    for example in group:
+        parts.setdefault(_what_stands_at(example, prefix, image_id, num_image_tokens), []).append(example)
+    if len(parts) < 2:
+        return [whole]
+    found = [one for part in parts.values() for one in split_alike(part, image_id, num_image_tokens, keypoint_id)]
+    return found if sum(one.saved for one in found) > whole.saved else [whole]
+
+
+def _what_stands_at(example: Example, place: int, image_id: int, num_image_tokens: int) -> tuple[object, ...]:
+    """The token, with the whole pose block or the picture that it belongs to."""
+    token = int(example.token_ids[place])
+    if token == image_id and num_image_tokens:
+        number = int((example.token_ids[:place] == image_id).sum()) // num_image_tokens
+        return token, digest(example.images[number])
+    block = int(example.block[place])
+    return (token, *example.token_ids[example.block == block].tolist()) if block else (token,)
+
+
+def _fitting(alike: Alike, longest: int | None) -> list[list[Example]]:
+    """Its examples, as few lists as keep each within `longest` tokens once merged."""
+    lists: list[list[Example]] = []
+    room = 0
+    for example in alike.examples:
+        tail = len(example) - alike.prefix
+        if not lists or (longest is not None and tail > room):
+            lists.append([])
+            room = (longest or 0) - alike.prefix
+        lists[-1].append(example)
+        room -= tail
+    return lists
 
 
 def shared_prefix(examples: Sequence[Example], image_id: int, num_image_tokens: int, keypoint_id: int = -1) -> int:

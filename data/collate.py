@@ -49,7 +49,13 @@ class Collator:
     def __call__(self, examples: Sequence[Example]) -> Batch:
         if self.branches:
             image_id = -1 if self.image_id is None else self.image_id
-            examples = merge_alike(examples, image_id, self.num_image_tokens, keypoint_id=self.keypoint_id)
+            examples = merge_alike(
+                examples,
+                image_id,
+                self.num_image_tokens,
+                keypoint_id=self.keypoint_id,
+                longest=self.row_tokens,
+            )
         sizes = [len(example) for example in examples]
         for example in examples:
             self._check(example)

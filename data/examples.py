@@ -2,7 +2,9 @@
 
     mixture ── pick ──> record(s), wording, text ──> conversation ──> processor ──> Example ──> Collator
 
-A pick with strangers becomes one conversation with as many of them as a row has room for.
+A pick with strangers becomes one conversation with as many of them as a row has room for. With `texts`, a pick of an
+item that has several becomes as many conversations that ask alike and answer with a text each; the collator reads once
+what they share (data/branches.py).
 
 What does not change from epoch to epoch is kept: records, codes of poses, and tickets of images whose features are in a
 cache. The rest (which record, which wording, which text) is a pure function of seed, epoch and index.
@@ -24,7 +26,7 @@ from data.features import ticket
 from data.mixture import Mixture, Pick, joined
 from data.record import Record
 from data.sightings import Sightings, sighting
-from data.tasks.base import Codes, Item
+from data.tasks.base import Codes, Item, Task
 from llmpose.errors import UserError
 from llmpose.model.batch import Example
 from llmpose.talk.conversation import Conversation
@@ -58,12 +60,13 @@ class Examples:
     """A mixture as examples; `__getitems__(draw)` gives a micro-batch."""
 
     def __init__(
-        self, mixture: Mixture, processor: LlmPoseProcessor, *, longest: int | None = None, keep: bool = True
-    ) -> None:
-        """`longest`: tokens that a conversation with strangers may have. `keep`: records and codes stay in memory once
-        they were read (some kB each).
+        self, mixture: Mixture, processor: LlmPoseProcessor, *, longest: int | None = None, texts: int = 1,
+        keep: bool = True,
+    ) -> None:  # fmt: skip
+        """`longest`: tokens that a conversation with strangers may have. `texts`: how many of an item's texts a pick
+        answers with at most. `keep`: records and codes stay in memory once they were read (some kB each).
         """
-        self.mixture, self.processor, self.longest = mixture, processor, longest
+        self.mixture, self.processor, self.longest, self.num_texts = mixture, processor, longest, texts
         self._items: dict[tuple[int, int], Item] | None = {} if keep else None
         self._codes: dict[tuple[int, int], Codes] = {}
         self._tickets: dict[tuple[str, str], Image.Image] = {}
@@ -82,7 +85,10 @@ class Examples:
     def encode(self, picks: Sequence[Pick]) -> list[Example]:
         """The examples of these picks."""
         talks = iter(self._talks([one for pick in picks for one in (pick, *pick.strangers)]))
-        conversations = [self._joined([next(talks) for _ in (pick, *pick.strangers)]) for pick in picks]
+        conversations: list[Conversation] = []
+        for pick in picks:
+            first, *strangers = [next(talks) for _ in (pick, *pick.strangers)]
+            conversations += [self._joined([*first[:1], *(talk[0] for talk in strangers)])] if strangers else first
         return self.processor.encode_batch(conversations, train=True)
 
     def _joined(self, talks: list[Conversation]) -> Conversation:
@@ -91,8 +97,8 @@ class Examples:
             talks = talks[:-1]
         return joined(talks)
 
-    def _talks(self, picks: Sequence[Pick]) -> list[Conversation]:
-        """What each of the picks says, without strangers."""
+    def _talks(self, picks: Sequence[Pick]) -> list[list[Conversation]]:
+        """What each of the picks says, without strangers: one conversation for each of the texts that it tells."""
         items = [self.item(pick) for pick in picks]
         codes = self._codes_of(picks, items)
         conversations = []
@@ -100,8 +106,20 @@ class Examples:
         for pick, item, own in zip(picks, items, codes, strict=True):
             task = self.mixture.parts[pick.part].task
             picture = self._picture(task.name, task.picture) if self._tickets else None
-            conversations.append(task.conversation(item, Random(pick.draw), codes=own, picture=picture, kind=wordings))
+            conversations.append(
+                [
+                    task.conversation(item, Random(pick.draw), None, text, codes=own, picture=picture, kind=wordings)
+                    for text in self._texts(pick, task, item)
+                ]
+            )
         return conversations
+
+    def _texts(self, pick: Pick, task: Task, item: Item) -> Sequence[int | None]:
+        """Which of the item's texts; None leaves the choice to the conversation."""
+        known = len(task.texts(item)) if task.tells_texts else 0
+        if pick.strangers or min(known, self.num_texts) < 2:
+            return (None,)
+        return Random(pick.draw + 1).sample(range(known), min(known, self.num_texts))  # draw itself chose the wording
 
     def item(self, pick: Pick) -> Item:
         if self._items is None:

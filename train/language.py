@@ -62,6 +62,9 @@ class LanguageRecipe(Recipe):
     strangers: float = 0.0
     """Share of examples that are followed by one or two others in the same conversation, as far as a row has room, so
     that later turns are learnt to speak of what they show. What follows adds to an epoch; the papers have none."""
+    texts: int = 1
+    """Texts that an example answers with at most, where its pose, pair or picture has several: what is shown is read
+    once, each text is a branch (packing.branches). Tasks that answer in words are dealt so many times more rarely."""
     examples_per_epoch: int | None = None
     """Length of an epoch; null: as many as show the most-used records about once."""
     keep_features: str | None = None
@@ -77,6 +80,9 @@ class LanguageRecipe(Recipe):
         if not 0 <= self.strangers <= 1:
             raise ValueError(f"strangers is {self.strangers}, expected a share from 0 to 1")
         at_least("eval_examples", self.eval_examples, 1)
+        at_least("texts", self.texts, 1)
+        if self.texts > 1 and not self.packing.branches:
+            raise ValueError(f"texts is {self.texts}, which only saves anything with packing.branches: true")
 
 
 RECIPES: dict[str, type[Recipe]] = {"language": LanguageRecipe}
@@ -88,7 +94,9 @@ def build(recipe: Recipe) -> Job:
     if not recipe.stage:
         raise UserError(f"stage: missing; a language recipe is one of {', '.join(STAGE_WEIGHTS)}")
     plan = plan_of(recipe.stage, recipe.adapt)
-    mixture = make_mixture(recipe, recipe.data.train, size=recipe.examples_per_epoch, strangers=recipe.strangers)
+    mixture = make_mixture(
+        recipe, recipe.data.train, size=recipe.examples_per_epoch, strangers=recipe.strangers, texts=recipe.texts
+    )
     held_out = make_mixture(recipe, recipe.data.eval, size=recipe.eval_examples) if recipe.data.eval else None
     started = start(
         recipe.model,
@@ -103,7 +111,7 @@ def build(recipe: Recipe) -> Job:
         started.bare.pose_error = PoseError(codec, load_body_model())
         started.bare.pose_error_weight = recipe.pose_error
     _check_eyes(started, mixture)
-    train_data = Examples(mixture, started.processor, longest=_row_tokens(recipe, started))
+    train_data = Examples(mixture, started.processor, longest=_row_tokens(recipe, started), texts=recipe.texts)
     test_data = Examples(held_out, started.processor) if held_out is not None else None
     features = _features(recipe, started, plan, [d for d in (train_data, test_data) if d is not None])
     tasks = tuple(dict.fromkeys((*mixture.tasks, *(held_out.tasks if held_out is not None else ()))))
@@ -123,12 +131,12 @@ def build(recipe: Recipe) -> Job:
 
 
 def make_mixture(
-    recipe: LanguageRecipe, sources: dict[str, Source], size: int | None, strangers: float = 0.0
+    recipe: LanguageRecipe, sources: dict[str, Source], size: int | None, strangers: float = 0.0, texts: int = 1
 ) -> Mixture:
     """The recipe's sources as parts: every task of the stage over every source that can serve it.
 
     A source's own `tasks` are weights as they are. Otherwise a task has its share of UniPose suppl. Tab. 1, divided
-    among the sources that serve it by their size and weight.
+    among the sources that serve it by their size and weight. What answers with `texts` at a time is asked as much less.
     """
     defaults = STAGE_WEIGHTS.get(recipe.stage, {})
     found: list[tuple[str, Part, float, bool]] = []
@@ -151,7 +159,10 @@ def make_mixture(
         Part(
             part.task,
             part.records,
-            part.weight * source_weight * (1.0 if own else len(part.records) / max(totals[task], 1e-9)),
+            part.weight
+            * source_weight
+            * (1.0 if own else len(part.records) / max(totals[task], 1e-9))
+            / (texts if part.task.tells_texts else 1),
         )
         for task, part, source_weight, own in found
     ]

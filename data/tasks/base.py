@@ -75,6 +75,11 @@ class Task:
         return "text" in self.shows or self.answer == "text" or in_suffix
 
     @property
+    def tells_texts(self) -> bool:
+        """Whether one question can be answered with any of the item's texts: it has none of them in it."""
+        return self.answer == "text" and self.suffix is None and self.after is None and "text" not in self.shows
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Fields that a record must have filled."""
         poses = self.answer == "pose" or any(slot.startswith("pose") for slot in self.shows)

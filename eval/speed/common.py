@@ -94,8 +94,15 @@ def random_model(
     return model.to(device).eval(), LlmPoseProcessor.for_model(model.config, tokenizer, codec)
 
 
-def stage2_examples(processor: LlmPoseProcessor, count: int, words: tuple[int, int], seed: int = 0) -> list[Example]:
-    """Random examples with the shapes of stage 2: half answer in words, half with a pose; `words` per text, from to."""
+def stage2_examples(
+    processor: LlmPoseProcessor, count: int, words: tuple[int, int], seed: int = 0, texts: int = 1
+) -> list[Example]:
+    """`count` (a multiple of 4) random examples with the shapes of stage 2: half answer in words, half with a pose;
+    `words` per text, from to.
+
+    `texts`: how many of those that answer in words stand one after the other, each with a text of its own about the
+    same poses; PoseScript and PoseFix have three automatic ones for each pose and pair.
+    """
     vocabulary, generator = processor.vocabulary, torch.Generator().manual_seed(seed)
 
     def draw(low: int, high: int, size: int) -> list[int]:
@@ -105,25 +112,29 @@ def stage2_examples(processor: LlmPoseProcessor, count: int, words: tuple[int, i
         first = vocabulary.first_pose_id
         return draw(first, first + vocabulary.codebook_size, processor.num_pose_tokens)
 
+    def text() -> list[int]:
+        return draw(5, 300, draw(words[0], words[1] + 1, 1)[0])
+
+    def pose() -> list[int]:
+        return [vocabulary.pose_open_id, *codes(), vocabulary.pose_close_id]
+
+    asked = [vocabulary.pose_open_id, *[vocabulary.pose_query_id] * processor.num_pose_tokens, vocabulary.pose_close_id]
     examples = []
-    for number in range(count):
-        text = draw(5, 300, draw(words[0], words[1] + 1, 1)[0])
-        given = [vocabulary.pose_open_id, *codes(), vocabulary.pose_close_id]
-        asked = [vocabulary.pose_open_id, *[vocabulary.pose_query_id] * processor.num_pose_tokens]
-        asked += [vocabulary.pose_close_id]
-        # pose to text, pose difference, text to pose, pose editing
-        ids, answer = [
-            ([*draw(5, 300, 12), *given], text),
-            ([*draw(5, 300, 12), *given, *given], text),
-            ([*draw(5, 300, 12), *text], asked),
-            ([*draw(5, 300, 12), *given, *text], asked),
-        ][number % 4]
-        labels = [IGNORE] * (len(ids) + len(answer))
-        if answer is text:
-            labels[len(ids) - 1 : -1] = answer
-        else:
-            labels[len(ids) + 1 : -1] = codes()
-        examples.append(_example([*ids, *answer], labels, vocabulary.pose_open_id, vocabulary.pose_close_id))
+    for number in range(count // 4):
+        # text to pose, pose editing
+        for given in (text(), [*pose(), *text()]):
+            ids = [*draw(5, 300, 12), *given]
+            labels = [*[IGNORE] * (len(ids) + 1), *codes(), IGNORE]
+            examples.append(_example([*ids, *asked], labels, vocabulary.pose_open_id, vocabulary.pose_close_id))
+        if number % texts:
+            continue
+        # pose to text, pose difference
+        for given in (pose(), [*pose(), *pose()]):
+            ids = [*draw(5, 300, 12), *given]
+            for _ in range(min(texts, count // 4 - number)):
+                answer = text()
+                labels = [*[IGNORE] * (len(ids) - 1), *answer, IGNORE]
+                examples.append(_example([*ids, *answer], labels, vocabulary.pose_open_id, vocabulary.pose_close_id))
     return examples
 
 

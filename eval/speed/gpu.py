@@ -236,7 +236,7 @@ def main() -> None:
     large = torch.cuda.is_available()
     words = arguments(
         __doc__ or "",
-        examples=24 if large else 6,
+        examples=24 if large else 8,
         row_tokens=4096 if large else 1024,
         rank=128 if large else 8,
         repeats=10 if large else 2,

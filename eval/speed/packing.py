@@ -3,9 +3,10 @@
     python -m eval.speed.packing                          a small model on the CPU
     python -m eval.speed.packing --size 7b --device cuda
 
-Stage 2's mixture packed into rows, against the same examples padded to the longest of their batch; and an image that
-is asked eight questions as one prefix with eight branches, against eight sequences. Forward and backward, the same
-weights, the same loss (tests/data/test_collate.py). Branches can be compared with padding and with packing alone.
+Stage 2's mixture packed into rows, against the same examples padded to the longest of their batch; the same with three
+texts about each pose as branches (a recipe's `texts: 3`); and an image that is asked eight questions as one prefix with
+eight branches, against eight sequences. Forward and backward, the same weights, the same loss
+(tests/data/test_collate.py). Branches can be compared with padding and with packing alone.
 Padded rows run as anybody trains them, on a CPU with sdpa and its mask; ours run with what `attn: auto` picks.
 
 Packing cannot win more than what padding wastes: 1 / (share of real tokens) where the cost is that of the tokens, and
@@ -57,6 +58,7 @@ def measure(size: str, device: str, dtype: str, *, repeats: int = 3, image_token
     multiple = 128 if device.startswith("cuda") else 8
     # Where every sample attends by itself (llmpose/model/segments.py), one long row costs no more than many.
     pack = Collator(row_tokens=2048 if multiple == 128 else 16384, multiple_of=multiple, pad_id=pad_id)
+    branched = replace(pack, branches=True)
     rows = []
     # A batch of 24, as in the paper; brief captions of 20 to 60 words, long ones of 60 to 250, or half of each.
     brief, long = (20, 60), (60, 250)
@@ -64,6 +66,10 @@ def measure(size: str, device: str, dtype: str, *, repeats: int = 3, image_token
         examples = [e for seed, own in enumerate(words) for e in stage2_examples(processor, 12, own, seed)]
         layouts = {"padded": _padded(examples, pad_id), "packed": pack(examples)}
         rows += _compare(model, f"stage 2, 24 examples, {name}", layouts, len(examples), device, repeats)
+        # The same number of answers, three texts about each pose or pair.
+        examples = [e for seed, own in enumerate(words) for e in stage2_examples(processor, 12, own, seed, texts=3)]
+        layouts = {"padded": _padded(examples, pad_id), "packed": pack(examples), "branches": branched(examples)}
+        rows += _compare(model, f"the same, three texts of each, {name}", layouts, len(examples), device, repeats)
     groups = questions_about_one_image(processor, 4, 8, image_tokens)
     flat = [example for group in groups for example in group]
     merged = [merge([replace(e) for e in group], image_tokens + 12, -1, 0) for group in groups]

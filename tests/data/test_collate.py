@@ -161,6 +161,52 @@ def test_the_prefix_ends_before_labels_poses_and_other_pictures():
     assert share(other) == 3
 
 
+def test_what_shares_most_goes_together_although_all_begin_alike():
+    """A system message before two poses, each asked thrice, and before a lone question."""
+    system = make_example("tttttt", seed=1)
+    first, second = (with_prefix("tp", ["ta", "tta", "ta"], seed=seed) for seed in (7, 8))
+    lone = make_example("tta", seed=9)
+    everything = [continued(system, one) for pair in zip(first, second, strict=True) for one in pair]
+    everything.append(continued(system, lone))
+    merged = merge_alike(everything, IMAGE, NUM_IMAGE_TOKENS, at_least=8)
+    assert sorted(len(one.branch_tasks) for one in merged) == [0, 3, 3]
+    for one in merged[:2]:
+        assert int(one.branch.eq(0).sum()) >= len(system) + len(make_example("tp"))
+    model = tiny_model(vision=False)
+    rows = Collator(row_tokens=512)
+    assert_same_loss_and_gradients(model, rows(merged), rows(everything))
+    same_system = merge_alike([continued(system, make_example("tta", seed=k)) for k in range(4)], -1, 0, at_least=8)
+    assert [len(one.branch_tasks) for one in same_system] == [4]  # nothing else to share
+
+
+def continued(head: Example, rest: Example) -> Example:
+    columns = {
+        name: torch.cat([getattr(head, name), getattr(rest, name)]) for name in ("token_ids", "labels", "branch")
+    }
+    columns["block"] = torch.cat([head.block, torch.where(rest.block > 0, rest.block + head.block.max(), 0)])
+    return replace(rest, **columns, position=torch.arange(len(head) + len(rest)))
+
+
+def test_pictures_behind_a_system_message_are_each_asked_their_own_questions():
+    asked = [one for seed in (7, 8) for one in with_prefix("titt", ["ta"] * 3, seed=seed)]
+    pictures = [one.images[0] + seed for seed, one in zip((0, 0, 0, 1, 1, 1), asked, strict=True)]
+    system = make_example("ttttt", seed=1)
+    everything = [
+        replace(continued(system, one), images=[picture]) for one, picture in zip(asked, pictures, strict=True)
+    ]
+    merged = merge_alike(everything, IMAGE, NUM_IMAGE_TOKENS, at_least=8)
+    assert [(len(one.branch_tasks), len(one.images)) for one in merged] == [(3, 1), (3, 1)]
+
+
+def test_what_is_merged_still_fits_a_row():
+    asked = with_prefix("ttttt", ["ta"] * 9)
+    collator = Collator(row_tokens=48, branches=True, image_id=IMAGE, num_image_tokens=NUM_IMAGE_TOKENS)
+    alone, together = collator.__class__(row_tokens=48)(asked), collator(asked)
+    assert together.token_ids.shape[1] <= 48
+    assert int((together.sample >= 0).sum()) < int((alone.sample >= 0).sum())
+    assert_same_loss_and_gradients(tiny_model(vision=False), alone, together)
+
+
 def test_branches_are_drawn_as_branches():
     merged = merge(with_prefix("t", ["t", "t"]), 3, IMAGE, NUM_IMAGE_TOKENS)
     assert draw(merged.layout())[-1] == "###...###"

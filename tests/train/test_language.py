@@ -13,6 +13,7 @@ from people import write_pairs, write_people
 from data.examples import Examples
 from llmpose.errors import UserError
 from llmpose.model.adapters import is_adapter, load_model
+from llmpose.model.batch import IGNORE
 from llmpose.talk.conversation import Conversation
 from llmpose.talk.processing import LlmPoseProcessor
 from llmpose.talk.vocabulary import train_tokenizer
@@ -216,6 +217,60 @@ def test_features_from_the_cache_train_like_pixels(sets: dict[str, Path], tmp_pa
         assert (batch.image_features is not None) == bool(kept)
         losses.append(job.model.eval()(**batch).loss)
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-3)
+
+
+SEVERAL_TEXTS = ["texts=2", "packing.branches=true"]
+
+
+def test_every_text_of_a_pose_is_told_while_the_pose_is_read_once(sets: dict[str, Path], tmp_path: Path):
+    job = build(load_recipe([], words("instruct", sets, tmp_path, *eyes(sets), *WHOLE, *SEVERAL_TEXTS)))
+    data = job.train_data
+    assert isinstance(data, Examples)
+    picks = [data.mixture.pick(0, index) for index in range(32)]
+    told = [data.encode([pick]) for pick in picks]
+    for pick, examples in zip(picks, told, strict=True):
+        task = data.mixture.parts[pick.part].task
+        assert len(examples) == (2 if task.answer == "text" else 1)
+        assert {example.task for example in examples} == {task.name}
+        if len(examples) == 2:
+            one, other = [example.token_ids[example.labels == IGNORE].tolist() for example in examples]
+            assert one[: len(one) // 2] == other[: len(one) // 2]  # the question
+            assert examples[0].labels[examples[0].labels != IGNORE].tolist() != (
+                examples[1].labels[examples[1].labels != IGNORE].tolist()
+            )
+    separate = [example for examples in told for example in examples]
+    together = job.collate(separate)
+    job.collate.branches = False  # type: ignore[attr-defined]  # a Collator
+    alone = job.collate(separate)
+    assert int((together.sample >= 0).sum()) < 0.9 * int((alone.sample >= 0).sum())
+    losses = [job.model.eval()(**batch).sums for batch in (together, alone)]
+    assert int(losses[0].count) == int(losses[1].count)
+    torch.testing.assert_close(losses[0].loss, losses[1].loss)
+    torch.testing.assert_close(losses[0].task_loss, losses[1].task_loss)
+
+
+def test_with_several_texts_each_task_keeps_its_share_of_the_answers(sets: dict[str, Path], tmp_path: Path):
+    recipe = load_recipe([], words("align", sets, tmp_path))
+    assert isinstance(recipe, LanguageRecipe)
+    shares = [make_mixture(recipe, recipe.data.train, size=600, texts=texts) for texts in (1, 2)]
+    counts = [dict(zip([part.task.name for part in m.parts], m.counts.tolist(), strict=True)) for m in shares]
+    answers = {name: count * (2 if name in ("pose_to_text", "pose_diff") else 1) for name, count in counts[1].items()}
+    for name, count in counts[0].items():
+        assert answers[name] / sum(answers.values()) == pytest.approx(count / 600, abs=0.01)
+
+
+def test_several_texts_train_and_go_on_after_a_stop(sets: dict[str, Path], tmp_path: Path):
+    for name, ends in (("whole", (4,)), ("halves", (2, 4))):
+        for end in ends:
+            more = [*WHOLE, *SEVERAL_TEXTS, "max_steps=4", f"stop_at={end}", "checkpoints.every=2"]
+            run(load_recipe([], words("align", sets, tmp_path / name, *more)))
+    one, other = (weights(tmp_path / name) for name in ("whole", "halves"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_several_texts_without_branches_are_refused(sets: dict[str, Path], tmp_path: Path):
+    with pytest.raises(UserError, match=r"texts is 2, which only saves anything with packing\.branches: true"):
+        load_recipe([], words("align", sets, tmp_path, "texts=2"))
 
 
 TALKING = [

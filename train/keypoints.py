@@ -111,6 +111,10 @@ class Keypoints:
         at_least("keypoints.position_loss", self.position_loss, 0)
 
 
+_ONLY_OF_PEOPLE = {"strangers": 0.0, "texts": 1, "pose_error": 0.0, "keep_features": None}
+"""What stages about poses have besides, and the values that mean nothing."""
+
+
 @dataclass(kw_only=True)
 class KeypointRecipe(LanguageRecipe):
     """Recipe of kind `keypoints`. A source's `tasks` are those of data/tasks/keypoint_tasks.py."""
@@ -121,6 +125,12 @@ class KeypointRecipe(LanguageRecipe):
     """The vision encoder, where the model is new and model.vision names none."""
     apart: Apart = field(default_factory=Apart)
     """Test sets whose images must not be trained on."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, nothing in _ONLY_OF_PEOPLE.items():
+            if getattr(self, name) != nothing:
+                raise ValueError(f"{name} means something in recipes of kind language only; keypoint stages ignore it")
 
 
 RECIPES: dict[str, type[Recipe]] = {"keypoints": KeypointRecipe}

@@ -34,5 +34,5 @@ def load_to_talk(
     from llmpose.talk.chat import LlmPose
     from llmpose.talk.decoding import Decoding
 
-    settings = Decoding(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+    settings = Decoding(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, points="densest")
     return LlmPose.from_pretrained(model, base=base, device=device, body_model=body_model, settings=settings)

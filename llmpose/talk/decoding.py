@@ -92,7 +92,8 @@ class Point:
     y: float
     """Shares of the image's width and height."""
     confidence: float
-    """Probability of its digits, among all that the grammar allowed; where a head says it, geometric mean of the
+    """How much of what its digits may be lies around it (refine.share_near), x times y; where only the digits as said
+    are known, their probability among all that the grammar allowed; where a head says it, geometric mean of the
     probabilities of the words before it."""
     readings: Mapping[PointReading, tuple[float, float]] = field(default_factory=dict)
     """Where it stands by each reading, where the digits' distribution was looked at."""

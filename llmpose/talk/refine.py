@@ -79,15 +79,22 @@ def mean_of(found: Sequence[Stretch]) -> float:
 
 def densest_of(found: Sequence[Stretch], spread: float = SPREAD) -> float:
     """The place with the most probability under a bell around it, to a thousandth."""
+    first = float(_COARSE[_near(found, _COARSE, spread).argmax()])
+    fine = np.clip(first + _FINE, 0, 1)
+    return float(fine[_near(found, fine, spread).argmax()])
+
+
+def share_near(found: Sequence[Stretch], place: float, spread: float = SPREAD) -> float:
+    """How much of what the number may be lies around a place: 1 if all of it lies there, 0 if all is far away."""
+    return min(float(_near(found, np.array([place]), spread)[0]), 1.0)
+
+
+def _near(found: Sequence[Stretch], places: np.ndarray, spread: float) -> np.ndarray:
+    """The probability under a bell around each of the places."""
     low, high, share = np.array(found, dtype=np.float64).T
     points = (low[:, None] + (high - low)[:, None] * _INSIDE).ravel()
     weights = np.repeat(share / len(_INSIDE), len(_INSIDE))
-
-    def best(places: np.ndarray) -> float:
-        bells = np.exp(-((places[:, None] - points) ** 2) / (2 * spread**2))
-        return float(places[int((bells @ weights).argmax())])
-
-    return best(np.clip(best(_COARSE) + _FINE, 0, 1))
+    return np.exp(-((places[:, None] - points) ** 2) / (2 * spread**2)) @ weights
 
 
 def _width(digits: str) -> float:

@@ -5,7 +5,7 @@ import zlib
 from dataclasses import dataclass, field, replace
 from math import exp
 from random import Random
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
 
@@ -14,7 +14,7 @@ from llmpose.talk.conversation import Part, PointPart, PosePart, TextPart
 from llmpose.talk.decoding import Answer, FinishReason, Listener, Point, PointReading, Said
 from llmpose.talk.grammar import Grammar
 from llmpose.talk.patterns import State
-from llmpose.talk.refine import densest_of, mean_of, stretches
+from llmpose.talk.refine import Stretch, densest_of, mean_of, share_near, stretches
 
 if TYPE_CHECKING:
     from llmpose.talk.processing import LlmPoseProcessor
@@ -245,7 +245,7 @@ def _geometric_mean(logprobs: list[float]) -> float:
 
 
 def _points(processor: "LlmPoseProcessor", said: Spoken, reading: PointReading) -> list[Point]:
-    """Points among the words, each with the probability of the tokens that spell it."""
+    """Points among the words, and how sure each is: by all that its digits may be, else by the tokens that spell it."""
     decode = processor.encoding.text.decode
     text = decode(said.ids)
     found = list(COORDINATES.finditer(text))
@@ -255,20 +255,27 @@ def _points(processor: "LlmPoseProcessor", said: Spoken, reading: PointReading) 
     spans = list(zip(cuts, cuts[1:], said.logprobs, strict=False))
     points: list[Point] = []
     for match in found:
-        spelling = (logprob for start, end, logprob in spans if start < match.end() and end > match.start())
-        readings = _readings(processor, said, match)
-        points.append(Point(*readings[reading], exp(sum(spelling)), readings if said.choices else {}))
+        digits = (float(match[1]), float(match[2]))
+        may_be = _may_be(processor, said, match)
+        if may_be is None:
+            spelling = (logprob for start, end, logprob in spans if start < match.end() and end > match.start())
+            points.append(Point(*digits, exp(sum(spelling))))
+            continue
+        x, y = may_be
+        readings: dict[PointReading, tuple[float, float]] = {
+            "said": digits, "mean": (mean_of(x), mean_of(y)), "densest": (densest_of(x), densest_of(y))
+        }  # fmt: skip
+        place = readings[reading]
+        points.append(Point(*place, share_near(x, place[0]) * share_near(y, place[1]), readings))
     return points
 
 
-def _readings(
+def _may_be(
     processor: "LlmPoseProcessor", said: Spoken, match: re.Match[str]
-) -> dict[PointReading, tuple[float, float]]:
-    """Where a point stands by the digits as said, and by the mean and the densest place of their distribution."""
-    place = (float(match[1]), float(match[2]))
-    readings: dict[PointReading, tuple[float, float]] = dict.fromkeys(get_args(PointReading), place)
+) -> tuple[list[Stretch], list[Stretch]] | None:
+    """Where a point's x and y may lie, by the distribution of their digits; None where that was not looked at."""
     if not said.choices:
-        return readings
+        return None
     decode = processor.encoding.text.decode
     words, choices = [], []
     for count, own in enumerate(said.choices):
@@ -278,6 +285,6 @@ def _readings(
         near = own if match.start() <= len(before) + len(words[-1]) and len(before) <= match.end() else {}
         choices.append({decode([*said.ids[:count], other])[len(before) :]: share for other, share in near.items()})
     if "".join(words) != decode(said.ids):  # letters of several bytes each, cut into words of their own
-        return readings
+        return None
     x, y = (stretches(words, choices, *match.span(group)) for group in (1, 2))
-    return {"said": place, "mean": (mean_of(x), mean_of(y)), "densest": (densest_of(x), densest_of(y))}
+    return x, y

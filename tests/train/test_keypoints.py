@@ -96,6 +96,12 @@ def test_a_source_without_weight_need_not_be_there(data: Path, tmp_path: Path) -
         build(made(data, tmp_path, *own))
 
 
+@pytest.mark.parametrize("word", ["texts=2", "strangers=0.1", "pose_error=10", "keep_features=kept"])
+def test_what_keypoint_stages_have_no_use_for_is_refused(data: Path, tmp_path: Path, word: str) -> None:
+    with pytest.raises(UserError, match=f"{word.partition('=')[0]} means something in recipes of kind language only"):
+        made(data, tmp_path, word)
+
+
 def test_all_keypoints_of_an_object_are_branches_of_one_row(data: Path, tmp_path: Path) -> None:
     job = build(made(data, tmp_path, "keypoints.per_object=null", *ONLY_VISUAL))
     examples = job.train_data[3]

@@ -1,10 +1,11 @@
 """Numbers at the expected value of their digits: worked by hand."""
 
+import numpy as np
 import pytest
 
 from llmpose.errors import UserError
 from llmpose.talk.decoding import Decoding
-from llmpose.talk.refine import densest_of, mean_of, middle, stretches
+from llmpose.talk.refine import densest_of, mean_of, middle, share_near, stretches
 
 
 def value(words: list[str], choices: list[dict[str, float]]) -> float:
@@ -75,6 +76,15 @@ def test_a_sure_number_stays_and_a_small_doubt_far_away_does_not_move_it() -> No
     doubtful = stretches(words, [*sure(words)[:2], {"1": 0.98, "3": 0.02}, *sure(words)[3:]], 0, 5)
     assert densest_of(doubtful) == pytest.approx(0.105, abs=0.002)
     assert mean_of(doubtful) > 0.109
+
+
+def test_a_place_is_as_sure_as_what_lies_around_it() -> None:
+    words = list("0.105")
+    found = stretches(words, [*sure(words)[:2], {"1": 0.4, "8": 0.3, "9": 0.3}, *sure(words)[3:]], 0, 5)
+    assert share_near(found, 0.105) == pytest.approx(0.4, abs=0.001)
+    assert share_near(found, densest_of(found)) == pytest.approx(0.3 + 0.3 * np.exp(-0.5), abs=0.06)
+    assert share_near(found, 0.5) < 0.01
+    assert share_near(stretches(words, sure(words), 0, 5), 0.105) == pytest.approx(1)
 
 
 def test_letters_are_no_digits_whatever_they_are_called() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,15 @@ def test_settings_are_shown_and_changed(talk: Talk) -> None:
     assert "temperature = 0.0" in talk("/set")
     assert "max_new_tokens = 2" in talk("/set max_new_tokens 2")
     assert "cut off after 2 words" in talk("Bend the knees.")
+
+
+def test_beams_are_set_whatever_points_are_read_from(talk: Talk) -> None:
+    model = talk.terminal.session.model
+    model.settings = replace(model.settings, points="densest")
+    assert "num_beams = 2" in talk("/set num_beams 2")
+    assert model.settings.points == "said"
+    assert "num_beams = 1" in talk("/set num_beams 1")
+    assert model.settings.points == "densest"
 
 
 def test_help_names_every_command(talk: Talk) -> None:

@@ -129,7 +129,7 @@ def _points(arrays: dict[str, np.ndarray], count: int, path: Path) -> np.ndarray
     points = np.zeros((count, NUM_POINTS, 3))
     known = numbers(arrays, "keypoints2d", (held.shape[1], 3), path)
     points[:, mask] = known if held.shape[1] == mask.sum() else known[:, mask]
-    places = list(COCO_OF_POINTS)
+    places: list[int] = [*COCO_OF_POINTS]
     if not mask[places[11:13]].any():
         places[11:13] = _SMPL_HIPS
     return points[:, places]

@@ -218,7 +218,7 @@ class Terminal:
             raise UserError(f"{name!r} is no setting; there are {', '.join(changeable)}")
         from llmpose.talk.chat import changed_settings
 
-        changes = {name: _number_like(value, changeable[name], name)}
+        changes: dict[str, Any] = {name: _number_like(value, changeable[name], name)}
         if name == "num_beams":  # beams know the digits that they say, not what those might have been
             changes["points"] = "densest" if changes[name] == 1 else "said"
         model.settings = changed_settings(model.settings, changes)

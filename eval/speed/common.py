@@ -188,8 +188,8 @@ def arguments(about: str, **sizes: Any) -> argparse.ArgumentParser:
 def report(title: str, rows: Sequence[dict[str, Any]], out: Path | None) -> None:
     """A table on the terminal, and JSON where asked."""
     table = Table(title=title, title_justify="left")
-    for name in rows[0]:
-        table.add_column(name)
+    for number, name in enumerate(rows[0]):
+        table.add_column(name, no_wrap=number < 2)
     for row in rows:
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
     Console().print(table)

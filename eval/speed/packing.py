@@ -10,7 +10,7 @@ eight branches, against eight sequences. Forward and backward, the same weights,
 Padded rows run as anybody trains them, on a CPU with sdpa and its mask; ours run with what `attn: auto` picks.
 
 Packing cannot win more than what padding wastes: 1 / (share of real tokens) where the cost is that of the tokens, and
-padded² / (sum of squared lengths) in the attention. Both bounds are printed beside what was measured.
+padded² / (sum of squared lengths) in the attention. Both bounds are printed beside what was measured, over `--batches`.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,7 +50,9 @@ def questions_about_one_image(
     return groups
 
 
-def measure(size: str, device: str, dtype: str, *, repeats: int = 3, image_tokens: int = 144) -> list[dict[str, Any]]:
+def measure(
+    size: str, device: str, dtype: str, *, repeats: int = 3, image_tokens: int = 144, batches: int = 4
+) -> list[dict[str, Any]]:
     """Rows: what is compared, examples a second, the ratio to padding."""
     model, processor = random_model(size, num_pose_tokens=80, device=device, dtype=dtype)
     model.train()
@@ -60,21 +62,25 @@ def measure(size: str, device: str, dtype: str, *, repeats: int = 3, image_token
     pack = Collator(row_tokens=2048 if multiple == 128 else 16384, multiple_of=multiple, pad_id=pad_id)
     branched = replace(pack, branches=True)
     rows = []
-    # A batch of 24, as in the paper; brief captions of 20 to 60 words, long ones of 60 to 250, or half of each.
+    # Batches of 24, as in the paper; brief captions of 20 to 60 words, long ones of 60 to 250, or half of each. With
+    # three texts, as many answers, three about each pose or pair.
     brief, long = (20, 60), (60, 250)
     for name, words in (("brief texts", (brief, brief)), ("long texts", (long, long)), ("both mixed", (brief, long))):
-        examples = [e for seed, own in enumerate(words) for e in stage2_examples(processor, 12, own, seed)]
-        layouts = {"padded": _padded(examples, pad_id), "packed": pack(examples)}
-        rows += _compare(model, f"stage 2, 24 examples, {name}", layouts, len(examples), device, repeats)
-        # The same number of answers, three texts about each pose or pair.
-        examples = [e for seed, own in enumerate(words) for e in stage2_examples(processor, 12, own, seed, texts=3)]
-        layouts = {"padded": _padded(examples, pad_id), "packed": pack(examples), "branches": branched(examples)}
-        rows += _compare(model, f"the same, three texts of each, {name}", layouts, len(examples), device, repeats)
+        for texts in (1, 3):
+            given = [
+                [e for n, own in enumerate(words) for e in stage2_examples(processor, 12, own, 2 * seed + n, texts)]
+                for seed in range(batches)
+            ]
+            layouts = {"padded": [_padded(one, pad_id) for one in given], "packed": [pack(one) for one in given]}
+            if texts > 1:
+                layouts["branches"] = [branched(one) for one in given]
+            what = f"stage 2, {name}{', three each' if texts > 1 else ''}"
+            rows += _compare(model, what, layouts, sum(map(len, given)), device, repeats)
     groups = questions_about_one_image(processor, 4, 8, image_tokens)
     flat = [example for group in groups for example in group]
     merged = [merge([replace(e) for e in group], image_tokens + 12, -1, 0) for group in groups]
-    layouts = {"padded": _padded(flat, pad_id), "packed": pack(flat), "branches": pack(merged)}
-    rows += _compare(model, f"4 images of {image_tokens} tokens, 8 questions each", layouts, len(flat), device, repeats)
+    layouts = {"padded": [_padded(flat, pad_id)], "packed": [pack(flat)], "branches": [pack(merged)]}
+    rows += _compare(model, "4 images, 8 questions each", layouts, len(flat), device, repeats)
     return rows
 
 
@@ -83,49 +89,65 @@ def _padded(examples: Sequence[Example], pad_id: int) -> Batch:
 
 
 def _compare(
-    model: LlmPoseForConditionalGeneration, what: str, layouts: dict[str, Batch], count: int, device: str, repeats: int
+    model: LlmPoseForConditionalGeneration,
+    what: str,
+    layouts: dict[str, list[Batch]],
+    count: int,
+    device: str,
+    repeats: int,
 ) -> list[dict[str, Any]]:
     times: dict[str, float] = {}
-    for name, batch in layouts.items():
+    for name, batches in layouts.items():
         model.config.attn = "sdpa" if name == "padded" and device == "cpu" else "auto"
-        times[name] = seconds(_step(model, batch.to(device)), device, repeats=repeats)
+        times[name] = seconds(_steps(model, [batch.to(device) for batch in batches]), device, repeats=repeats)
     return [
         {
             "what": what,
             "rows as": name,
-            "tokens": batch.token_ids.numel(),
-            "of them real": float((batch.sample >= 0).float().mean()),
+            "tokens": sum(batch.token_ids.numel() for batch in batches),
+            "real": sum(int((batch.sample >= 0).sum()) for batch in batches)
+            / sum(batch.token_ids.numel() for batch in batches),
             "examples/s": count / times[name],
             "times padded": times["padded"] / times[name],
-            **_bounds(layouts["padded"], batch),
+            **_bounds(layouts["padded"], batches),
         }
-        for name, batch in layouts.items()
+        for name, batches in layouts.items()
     ]
 
 
-def _bounds(padded: Batch, batch: Batch) -> dict[str, float]:
-    """How much more work the padded rows are than `batch`: in tokens, and in the pairs that attention scores."""
-    pieces = segments_of(Layout(batch.sample, batch.branch, batch.block, batch.position))
-    assert pieces is not None
-    seen = sum(piece.length * sum(pieces[i].length for i in piece.keys) for piece in pieces)
+def _bounds(padded: Sequence[Batch], batches: Sequence[Batch]) -> dict[str, float]:
+    """How much more work the padded rows are than `batches`: in tokens, and in the pairs that attention scores."""
+    seen = 0
+    for batch in batches:
+        pieces = segments_of(Layout(batch.sample, batch.branch, batch.block, batch.position))
+        assert pieces is not None
+        seen += sum(piece.length * sum(pieces[i].length for i in piece.keys) for piece in pieces)
     return {
-        "bound by tokens": padded.token_ids.numel() / float((batch.sample >= 0).sum()),
-        "in attention": padded.token_ids.numel() * padded.token_ids.shape[1] / seen,
+        "bound": sum(one.token_ids.numel() for one in padded) / sum(int((b.sample >= 0).sum()) for b in batches),
+        "in attention": sum(one.token_ids.numel() * one.token_ids.shape[1] for one in padded) / seen,
     }
 
 
-def _step(model: LlmPoseForConditionalGeneration, batch: Batch) -> Callable[[], None]:
-    def step() -> None:
-        model.zero_grad(set_to_none=True)
-        model(**batch).loss.backward()
+def _steps(model: LlmPoseForConditionalGeneration, batches: Sequence[Batch]) -> Callable[[], None]:
+    def run() -> None:
+        for batch in batches:
+            model.zero_grad(set_to_none=True)
+            model(**batch).loss.backward()
 
-    return step
+    return run
 
 
 def main() -> None:
     """Measure and print."""
-    words = arguments(__doc__ or "", repeats=3, image_tokens=144).parse_args()
-    rows = measure(words.size, words.device, words.dtype, repeats=words.repeats, image_tokens=words.image_tokens)
+    words = arguments(__doc__ or "", repeats=3, image_tokens=144, batches=4).parse_args()
+    rows = measure(
+        words.size,
+        words.device,
+        words.dtype,
+        repeats=words.repeats,
+        image_tokens=words.image_tokens,
+        batches=words.batches,
+    )
     report("Training, examples a second", rows, words.out)
 
 

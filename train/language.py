@@ -162,7 +162,7 @@ def make_mixture(
             part.weight
             * source_weight
             * (1.0 if own else len(part.records) / max(totals[task], 1e-9))
-            / (texts if part.task.tells_texts else 1),
+            / _texts_told(part, texts),
         )
         for task, part, source_weight, own in found
     ]
@@ -171,6 +171,14 @@ def make_mixture(
             "data.train: no source serves any task of this stage; name one, like data.train.people.records=…"
         )
     return Mixture(parts, seed=recipe.seed, size=size, strangers=strangers)
+
+
+def _texts_told(part: Part, most: int) -> float:
+    """How many texts an example of this part tells on average, by a few hundred of its items."""
+    if most == 1 or not part.task.tells_texts:
+        return 1.0
+    looked_at = range(0, len(part.records), max(1, len(part.records) // 256))
+    return float(np.mean([min(most, len(part.task.texts(part.item(index)))) for index in looked_at]))
 
 
 def open_source(data: Data, name: str, source: Source) -> RecordSet | PairSet:

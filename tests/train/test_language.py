@@ -257,6 +257,8 @@ def test_with_several_texts_each_task_keeps_its_share_of_the_answers(sets: dict[
     answers = {name: count * (2 if name in ("pose_to_text", "pose_diff") else 1) for name, count in counts[1].items()}
     for name, count in counts[0].items():
         assert answers[name] / sum(answers.values()) == pytest.approx(count / 600, abs=0.01)
+    more = make_mixture(recipe, recipe.data.train, size=600, texts=5)
+    assert more.counts.tolist() == shares[1].counts.tolist()  # no item has more than two
 
 
 def test_several_texts_train_and_go_on_after_a_stop(sets: dict[str, Path], tmp_path: Path):

@@ -136,7 +136,7 @@ class Terminal:
         for point in answer.points if image is not None else ():
             assert image is not None
             place = f"{point.x * image.width:.1f}, {point.y * image.height:.1f} px"
-            self._say(f"point {place}, sure to {100 * point.confidence:.0f} %   /points draws it", "green")
+            self._say(f"point read as {place}, sure to {100 * point.confidence:.0f} %   /points draws it", "green")
         first = self.session.num_poses - len(answer.codes) + 1
         for index, pose in enumerate(answer.poses):
             sure = f", sure to {100 * answer.pose_confidences[index]:.0f} %" if answer.pose_confidences else ""

@@ -281,7 +281,7 @@ def test_a_keypoint_is_shown_found_and_drawn_in_the_chat(prompted: Talker, files
     )
     (part,) = [part for part in terminal.session.conversation.turns[0].parts if isinstance(part, KeypointPart)]
     assert part.points_norm == ((0.25, 0.5), (0.25, 0.25))
-    found = re.search(r"point ([\d.]+), ([\d.]+) px, sure to", shown)
+    found = re.search(r"point read as ([\d.]+), ([\d.]+) px, sure to", shown)
     assert found is not None
     assert 0 <= float(found[1]) <= 60
     assert 0 <= float(found[2]) <= 40

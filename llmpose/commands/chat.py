@@ -157,7 +157,8 @@ def _answer_all(model: "LlmPose", turns: "list[list[Part]]", *, as_json: bool, f
             where = f" {files[index]['pose']}" if files else ""
             typer.echo(f"[pose {saved - len(answer.poses) + index + 1}] confidence {confidence:.3f}{where}")
         for point in answer.points:
-            typer.echo(f"[point] read as {point.x:.3f}, {point.y:.3f} of the picture, confidence {point.confidence:.3f}")
+            place = f"{point.x:.3f}, {point.y:.3f} of the picture"
+            typer.echo(f"[point] read as {place}, confidence {point.confidence:.3f}")
         if answer.is_cut_off:
             typer.echo(f"llmpose: turn {2 * number + 2} (assistant): {_CUT_OFF[answer.finish_reason]}", err=True)
 

@@ -12,6 +12,7 @@ from PIL import Image
 from data.record import PairRecord, Record
 from llmpose.body.skeleton import Skeleton
 from llmpose.errors import UserError
+from llmpose.pictures import DAMAGED
 
 ImageCheck: TypeAlias = Literal["none", "exists", "header", "decode"]
 """How closely images are looked at: not at all; the file is there; its header agrees with the annotation and it is not
@@ -87,7 +88,7 @@ def _look(path: Path, _changed: int, _bytes: int, decode: bool) -> tuple[str | N
             elif image.format == "JPEG" and _is_cut_off(path):
                 return "image cut off", image.size
             return None, image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except DAMAGED:
         return "image corrupt", (0, 0)
 
 

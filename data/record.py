@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from llmpose.errors import UserError
+from llmpose.pictures import DAMAGED, as_rgb, orientation, upright
 
 if TYPE_CHECKING:
     from llmpose.body.pose import Pose
 
-_EXIF_ORIENTATION = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 
@@ -81,15 +81,15 @@ class Record:
         try:
             image = Image.open(io.BytesIO(self.image_bytes) if self.image_bytes is not None else path)  # pyright: ignore
             image.load()
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except DAMAGED as error:
             raise UserError(f"{path or self.id}: not a readable image ({error})") from None
-        return self._upright(image).convert("RGB")
+        return as_rgb(self._upright(image))
 
     def _upright(self, image: Image.Image) -> Image.Image:
         """Phones store a turn beside the pixels. The annotation's own width and height tell whether it counted."""
-        turned = image.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNS
+        turned = orientation(image) in _QUARTER_TURNS
         swapped = self.width != self.height and (self.height, self.width) == image.size
-        return ImageOps.exif_transpose(image) if turned and swapped else image
+        return upright(image) if turned and swapped else image
 
     def pose(self) -> "Pose":
         """The pose as a `Pose`, with its shape where the source knows it."""

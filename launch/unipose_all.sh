@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # UniPose from the first pose to the last stage: the story of the paper, in the order in which it happens.
 #
-#   GPUS=8 DATA=records bash launch/unipose_all.sh
+#   GPUS=8 DATA=records LLAVA=/weights/llava-v1.6-mistral-7b-hf POSE_VIT=/weights/tokenhmr_model.ckpt bash launch/unipose_all.sh
+#   SIZE=small GPUS=1 DATA=records LANGUAGE=/weights/Qwen2.5-0.5B bash launch/unipose_all.sh   one GPU; CLIP=FOLDER to take a released one
 #   SIZE=tiny GPUS=0 DATA=records bash launch/unipose_all.sh      the same on the built-in world and a CPU
 #
 # DATA holds the prepared record sets (docs/ says which, and how they are made from what you may download). RUNS is where
@@ -17,16 +18,28 @@ bash launch/unipose_1.sh
 
 # Eyes. The paper takes them as they are: CLIP from LLaVA, the pose ViT from TokenHMR. A world without pretrained
 # encoders trains its own first: one on pictures and sentences, one on people's keypoints and rotations.
-if [ "$SIZE" != paper ]; then
-  python -m train.run "$recipes/vision_clip.$SIZE.yaml"
-  python -m train.run "$recipes/vision_pose.$SIZE.yaml"
-fi
+base=() eyes=()
+case "$SIZE" in
+  paper)
+    if [ -n "${LLAVA:-}" ]; then base+=("model.llava=$LLAVA"); fi
+    if [ -n "${POSE_VIT:-}" ]; then base+=("model.vision.pose.folder=$POSE_VIT"); fi
+    ;;
+  *)
+    if [ -n "${LANGUAGE:-}" ]; then base+=("model.language=$LANGUAGE"); fi
+    if [ -z "${CLIP:-}" ]; then
+      python -m train.run "$recipes/vision_clip.$SIZE.yaml"
+      CLIP="$RUNS/unipose/vision_clip.$SIZE"
+    fi
+    eyes+=("model.vision.clip.folder=$CLIP")
+    python -m train.run "$recipes/vision_pose.$SIZE.yaml"
+    ;;
+esac
 
 # The language model learns poses: describe them, compare them, make them from words, edit them.
-bash launch/unipose_2.sh
+bash launch/unipose_2.sh ${base[@]+"${base[@]}"}
 
 # It learns to see them: the projector alone.
-bash launch/unipose_3.sh
+bash launch/unipose_3.sh ${eyes[@]+"${eyes[@]}"}
 
 # And to do all of it when asked, in two hundred ways of asking.
 bash launch/unipose_4.sh

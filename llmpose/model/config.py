@@ -53,7 +53,7 @@ class VisionEncoderSpec:
         """Read sizes off a configuration of transformers (CLIP, SigLIP, DINOv2/v3, ViTPose, ConvNeXt and their kin)."""
         config: Any = given if isinstance(given, PreTrainedConfig) else _encoder_config(given)
         height, width = pair(fields.pop("image_size", None) or getattr(config, "image_size", 224))
-        if config.model_type.startswith("convnext"):
+        if "convnext" in config.model_type:
             stride, channels = 32, config.hidden_sizes[-1]
             grid = (height // stride, height // stride)
         else:

@@ -238,31 +238,11 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
             num_shown = len(features) - int(prompts["support"].max()) - 1
             features, support_features = features[:num_shown], features[num_shown:]
         asked, num_prompts = self._prompt_tokens(support_features, prompts)
-        if asked is not None and num_prompts == 0:
-            embedded = embedded + 0.0 * asked.sum().to(embedded.dtype)
-        elif asked is not None:
-            is_prompt = token_ids == self.config.keypoint_id
-            if int(is_prompt.sum()) != num_prompts:
-                raise UserError(
-                    f"{num_prompts} keypoint prompts, the tokens hold {int(is_prompt.sum())} places for them"
-                )
-            embedded = embedded.masked_scatter(is_prompt[..., None], asked.to(embedded.dtype))
+        embedded = _put(embedded, token_ids, self.config.keypoint_id, asked, num_prompts, "keypoint prompts")
         tokens, num_images = self._vision_tokens(features)
-        if tokens is not None and num_images == 0:
-            return embedded + 0.0 * tokens.sum().to(embedded.dtype)
-        is_image = token_ids == self.config.image_id if self.config.image_id is not None else None
-        if tokens is not None and is_image is not None:
-            self._check_placeholders(int(is_image.sum()), num_images)
-            return embedded.masked_scatter(is_image[..., None], tokens.to(embedded.dtype))
-        return embedded
-
-    def _check_placeholders(self, placeholders: int, num_images: int) -> None:
         per_image = self.config.num_image_tokens
-        if placeholders != num_images * per_image:
-            raise UserError(
-                f"{num_images} images need {num_images} × {per_image} image placeholders, the tokens hold "
-                f"{placeholders}; every image needs its own {per_image} in a row"
-            )
+        what = f"vision tokens ({num_images} images of {per_image} each)"
+        return _put(embedded, token_ids, self.config.image_id, tokens, num_images * per_image, what)
 
     # --- the language model -------------------------------------------------------------------------------------------
 
@@ -397,6 +377,20 @@ class LlmPoseForConditionalGeneration(PreTrainedModel):
         error_m = pose_error(logits.view(-1, tokens, logits.shape[-1]), (labels[said] - first).view(-1, tokens))
         ratios["pose_error_mm"] = (1000 * error_m.detach().sum(), error_m.new_tensor(float(len(error_m))))
         return tokens * (self.pose_error_weight * error_m).sum()
+
+
+def _put(
+    embedded: Tensor, token_ids: Tensor, place_id: int | None, tokens: Tensor | None, count: int, what: str
+) -> Tensor:
+    """`tokens` in the places of `place_id`, of which there must be `count`; with none, dummies only join the graph."""
+    is_place = token_ids == place_id if place_id is not None else torch.zeros_like(token_ids, dtype=torch.bool)
+    if (places := int(is_place.sum())) != count:
+        raise UserError(f"{count} {what}, the tokens hold {places} places for them")
+    if tokens is None:
+        return embedded
+    if not count:
+        return embedded + 0.0 * tokens.sum().to(embedded.dtype)
+    return embedded.masked_scatter(is_place[..., None], tokens.to(embedded.dtype))
 
 
 AutoConfig.register(LlmPoseConfig.model_type, LlmPoseConfig)

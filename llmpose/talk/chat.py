@@ -212,7 +212,7 @@ class ChatSession:
                 parts.append(PosePart(codes=said.codes))
             elif parts and isinstance(parts[-1], TextPart):
                 parts[-1] = TextPart(parts[-1].text + said.text)
-            else:
+            elif said.text:
                 parts.append(TextPart(said.text))
         codes = [part.codes for part in parts if isinstance(part, PosePart) and part.codes is not None]
         processor = self.model.processor

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from llmpose.errors import UserError
 
@@ -204,54 +204,71 @@ class Conversation:
         pose ("pose": Pose or a file, or "codes") or keypoint ("images", "points_norm"). A first message of role
         "system" becomes the system text.
         """
+        if isinstance(messages, str | Mapping):
+            raise UserError(f"messages are a {type(messages).__name__}; expected a list of dicts with role and content")
         turns: list[Turn] = []
         system = ""
         for number, message in enumerate(messages, start=1):
+            if not isinstance(message, Mapping):
+                raise UserError(f"message {number} is a {type(message).__name__}, not a dict with role and content")
             role, content = message.get("role"), message.get("content")
-            if role == "system" and number == 1:
-                system = (
-                    content if isinstance(content, str) else "".join(item.get("text", "") for item in content or [])
-                )
-                continue
-            if role not in ROLES:
+            is_system = role == "system" and number == 1
+            if not is_system and role not in ROLES:
                 raise UserError(f"message {number} has the role {role!r}; expected user, assistant or a first system")
             if isinstance(content, str):
-                content = [{"type": "text", "text": content}]
+                content = [content]
             if not isinstance(content, Sequence):
                 raise UserError(f"message {number} ({role}) has no content; give a string or a list of items")
-            parts = (
+            parts = tuple(
                 _read_item(item, f"message {number} ({role}), item {i}") for i, item in enumerate(content, start=1)
             )
-            turns.append(Turn(role, tuple(parts)))
+            if not is_system:
+                turns.append(Turn(cast(Role, role), parts))
+            elif other := next((part for part in parts if not isinstance(part, TextPart)), None):
+                raise UserError(f"message 1 (system) holds a {type(other).__name__}; a system message is text alone")
+            else:
+                system = "".join(part.text for part in parts if isinstance(part, TextPart))
         return Conversation(tuple(turns), task=task, record_id=record_id, system=system)
 
 
-def _read_item(item: Mapping[str, Any], where: str) -> Part:
+def _read_item(item: object, where: str) -> Part:
+    if isinstance(item, str):
+        return TextPart(item)
+    if not isinstance(item, Mapping):
+        raise UserError(f"{where}: a {type(item).__name__}; expected text, or a dict with a type")
     try:
-        kind = item.get("type")
-        if kind == "text":
-            return TextPart(str(item["text"]))
-        if kind == "image":
-            source = next((item[key] for key in ("image", "path") if item.get(key) is not None), None)
-            if source is None:
-                raise UserError("an image without a picture; give it under 'image' or 'path'")
-            return ImagePart(source)
-        if kind == "pose":
-            pose, codes = item.get("pose", item.get("path")), item.get("codes")
-            if isinstance(pose, str | Path):
-                from llmpose.body.pose import Pose
-
-                pose = Pose.load(pose)
-            return PosePart(pose=pose, codes=None if codes is None else tuple(int(code) for code in codes))
-        if kind == "keypoint":
-            return KeypointPart(tuple(item["images"]), tuple(item["points_norm"]))
-        if kind == "point":
-            return PointPart(float(item["x"]), float(item["y"]))
-        raise UserError(f"the type {kind!r} is not known; it must be text, image, pose, keypoint or point")
+        return _part_of(cast(Mapping[str, Any], item))
     except KeyError as error:
         raise UserError(f"{where}: the key {error.args[0]!r} is missing") from error
-    except UserError as error:
+    except (UserError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def _part_of(item: Mapping[str, Any]) -> Part:
+    kind = item.get("type")
+    if kind == "text":
+        return TextPart(str(item["text"]))
+    if kind == "image":
+        source = next((item[key] for key in ("image", "path") if item.get(key) is not None), None)
+        if source is None:
+            raise UserError("an image without a picture; give it under 'image' or 'path'")
+        part = as_part(Path(source) if isinstance(source, str) else source)
+        if not isinstance(part, ImagePart):
+            raise UserError(f"a {type(source).__name__} under 'image', where a picture or its path was expected")
+        return part
+    if kind == "pose":
+        pose, codes = item.get("pose", item.get("path")), item.get("codes")
+        if isinstance(pose, str | Path):
+            from llmpose.body.pose import Pose
+
+            pose = Pose.load(pose)
+        return PosePart(pose=pose, codes=None if codes is None else tuple(int(code) for code in codes))
+    if kind == "keypoint":
+        points = [None if point is None else (float(point[0]), float(point[1])) for point in item["points_norm"]]
+        return KeypointPart(tuple(item["images"]), tuple(points))
+    if kind == "point":
+        return PointPart(float(item["x"]), float(item["y"]))
+    raise UserError(f"the type {kind!r} is not known; it must be text, image, pose, keypoint or point")
 
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")

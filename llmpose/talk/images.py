@@ -7,7 +7,8 @@ image is fitted into a square (by default padded with the encoder's mean colour,
 that is not square takes its middle (UniPose suppl. §B.3: the pose ViT sees the middle 192 of 256 columns).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
@@ -15,18 +16,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from llmpose.errors import UserError
+from llmpose.pictures import DAMAGED, as_rgb, eight_bits, upright
 
 if TYPE_CHECKING:
     from llmpose.model.config import VisionEncoderSpec
     from llmpose.talk.conversation import ImageSource
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-
-WHITE = (255, 255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,29 @@ class PixelSpec:
 
 
 def read_image(source: "ImageSource") -> Image.Image:
-    """An upright RGB image from a PIL image, an array, a path or the bytes of a file.
+    """An upright RGB image from a PIL image, an array, a path or the bytes of a file (llmpose/pictures.py).
 
-    Palette, grey, 16-bit, CMYK and transparent images become 8-bit RGB (transparency on white), the camera's rotation
-    tag is applied, and of an animation the first frame is taken.
+    Of an animation the first frame is taken.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _upright_rgb(source, "image")
+        with _told("image"):
+            return _upright_rgb(source, "image")
+    if not isinstance(source, bytes | str | Path):
+        raise UserError(f"a {type(source).__name__} is no image; give a path, bytes, an array or a PIL image")
     name = f"image of {len(source)} bytes" if isinstance(source, bytes) else str(source)
+    with _told(name), Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
+        return _upright_rgb(image, name)
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """What goes wrong with a picture, in one line that names it."""
     try:
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return _upright_rgb(image, name)
+        yield
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{name}: no such image file") from error
     except IsADirectoryError as error:
@@ -89,9 +99,7 @@ def read_image(source: "ImageSource") -> Image.Image:
         raise UserError(f"{name}: not an image file that can be read (JPEG, PNG, WebP, GIF, ...)") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{name}: the image is too large to be read safely; scale it down") from error
-    except (OSError, SyntaxError, EOFError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
+    except DAMAGED as error:
         raise UserError(f"{name}: the image is damaged ({error})") from error
 
 
@@ -100,34 +108,15 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
         raise UserError(f"{name}: the image is {image.width}x{image.height} pixels; there is nothing to see")
     if getattr(image, "n_frames", 1) > 1:
         image.seek(0)
-    image = ImageOps.exif_transpose(image)  # a copy, so the file may be closed
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I") or image.mode == "F":  # one channel deeper than 8 bits
-        return _from_array(np.asarray(image))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image).convert("RGB")
-    return image.convert("RGB")
+    return as_rgb(upright(image))  # a copy, so the file may be closed
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
-    """uint8 as it is; uint16 and deeper integers by their top 8 bits; floats are shares of white, 0 to 1."""
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))) or 0 in array.shape:
         raise UserError(f"an array of shape {array.shape} is no image; expected (H, W), (H, W, 3) or (H, W, 4)")
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8) * 255
-    elif np.issubdtype(array.dtype, np.floating):
-        if not np.isfinite(array).all():
-            raise UserError("an image array holds NaN or infinite values")
-        scale = 255.0 if float(array.max()) <= 1.0 else 1.0
-        array = np.clip(np.rint(array * scale), 0, 255).astype(np.uint8)
-    elif array.dtype != np.uint8:
-        deep = array.dtype == np.uint16 or int(array.max()) > 255
-        array = np.clip(array // 257 if deep else array, 0, 255).astype(np.uint8)
-    return _upright_rgb(Image.fromarray(np.ascontiguousarray(array)), "image array")
+    return as_rgb(Image.fromarray(eight_bits(array)))
 
 
 def to_canvas(image: Image.Image, spec: PixelSpec) -> Image.Image:

@@ -273,6 +273,8 @@ class LlmPoseProcessor(ProcessorMixin):
                     f"the texts have {' + '.join(map(str, wanted))}" if len(texts) > 1 else f"the text has {wanted[0]}"
                 )
                 raise UserError(f"{written} {mark} placeholders and {len(given)} were given; they must match")
+        if any(KEYPOINT in one for one in texts):
+            raise UserError(f"{KEYPOINT} cannot be filled here; say it with apply_chat_template or KeypointPart")
         supply = {IMAGE: iter(images), POSE: iter(poses)}
         conversations = [Conversation().user(*_filled(one, supply)) for one in texts]
         return self.pad(self.encode_batch(conversations, train=False))

@@ -221,7 +221,8 @@ def finished_answer(processor: "LlmPoseProcessor", row: Row, reading: PointReadi
                 points.append(Point(*said.place, sure * exp(said.logprob)))
             logprobs.append(said.logprob)
         else:
-            parts.append(TextPart(segment_text(processor, row, index)))
+            if text := segment_text(processor, row, index):
+                parts.append(TextPart(text))
             token_ids += said.ids
             logprobs += said.logprobs
             points += _points(processor, said, reading)

@@ -256,8 +256,13 @@ def test_the_right_image_fills_the_right_placeholder():
 
 def test_one_image_too_few_is_an_error_that_counts():
     model = tiny_model()
-    with pytest.raises(UserError, match=r"1 images need 1 × 4 image placeholders, the tokens hold 8"):
-        model(**stack_rows([make_example("tiit")]), pixels=random_pixels(1))
+    row = stack_rows([make_example("tiit")])
+    with pytest.raises(UserError, match=r"4 vision tokens \(1 images of 4 each\), the tokens hold 8 places"):
+        model(**row, pixels=random_pixels(1))
+    none = {name: value[:0] for name, value in random_pixels(1).items()}
+    for nothing in ({}, {"pixels": none}, {"image_features": next(iter(none.values())).new_zeros(0, 4, 28)}):
+        with pytest.raises(UserError, match=r"0 vision tokens .* the tokens hold 8 places"):
+            model(**row, **nothing)
 
 
 def test_no_tokens_and_no_vision_are_errors():

@@ -8,6 +8,8 @@ from transformers import (
     CLIPVisionConfig,
     ConvNextConfig,
     Dinov2Config,
+    DINOv3ConvNextConfig,
+    DINOv3ViTConfig,
     PreTrainedConfig,
     SiglipVisionConfig,
     VitPoseBackbone,
@@ -24,6 +26,8 @@ CONFIGS: dict[str, PreTrainedConfig] = {
     "siglip": SiglipVisionConfig(**SMALL, image_size=32, patch_size=8),
     "dinov2": Dinov2Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8),
     "convnext": ConvNextConfig(hidden_sizes=[4, 8, 12, 16], depths=[1, 1, 1, 1], image_size=128),
+    "dinov3": DINOv3ViTConfig(**SMALL, image_size=32, patch_size=8, num_register_tokens=4),
+    "dinov3_convnext": DINOv3ConvNextConfig(hidden_sizes=[4, 8, 12, 16], depths=[1, 1, 1, 1], image_size=128),
     "pose": VitPoseBackboneConfig(
         hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=[32, 24], patch_size=[8, 8]
     ),
@@ -36,7 +40,7 @@ def pixels_for(*specs: VisionEncoderSpec, count: int = 2) -> dict[str, torch.Ten
 
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_every_encoder_of_transformers_gives_a_map_over_the_square(name: str):
-    spec = VisionEncoderSpec.of(name, CONFIGS[name], **({"image_size": 128} if name == "convnext" else {}))
+    spec = VisionEncoderSpec.of(name, CONFIGS[name], **({"image_size": 128} if "convnext" in name else {}))
     vision = Vision([spec]).eval()
     features = vision(pixels_for(spec))
     assert features.shape == (2, 16, 16)

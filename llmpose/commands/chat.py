@@ -105,7 +105,7 @@ def chat(
 
 def _questions(asked: list[str]) -> list[str]:
     texts = [sys.stdin.read() if text == "-" else text for text in asked]
-    texts = [text.strip() for text in texts]
+    texts = [text.encode("utf-8", "replace").decode("utf-8").strip() for text in texts]  # no halves of characters
     if any(not text for text in texts):
         raise UserError("there is nothing to ask: the question is empty")
     return texts

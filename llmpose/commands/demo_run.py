@@ -7,6 +7,8 @@ itself. Steps run in this one process, so libraries are imported once. The steps
 import json
 import logging
 import os
+import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -129,7 +131,15 @@ class Demo:
         if report.is_file():
             self.console.print(f"\nreport: [bold]{report}[/]   ({total / 60:.1f} minutes in all)", highlight=False)
         if (model := self.path("4_instruct", "model")).is_dir():
-            self.console.print(f"chat:   [bold]llmpose chat --model {model}[/]", highlight=False)
+            self.console.print(f"chat:   [bold]{program()} chat --model {model}[/]", highlight=False)
+
+
+def program() -> str:
+    """What to type for this program: its name where the shell finds it, else where it lies."""
+    own, found = Path(sys.executable).parent / "llmpose", shutil.which("llmpose")
+    if not own.is_file() or (found is not None and Path(found).samefile(own)):
+        return "llmpose"
+    return os.path.relpath(own) if own.is_relative_to(Path.cwd()) else str(own)
 
 
 def _quiet() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmpose.commands import demo_keypoints
-from llmpose.commands.demo_run import Demo, Step
+from llmpose.commands.demo_run import Demo, Step, program
 
 if TYPE_CHECKING:
     from eval.benchmarks.base import Bench
@@ -151,7 +151,7 @@ def report(demo: Demo) -> None:
         tokenizer=demo.path("1_tokenizer"),
         keypoints=demo_keypoints.keypoint_bench(demo, bench_of(demo)),
         machine=f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
-        chat=(f"llmpose chat --model {demo.path('4_instruct', 'model')}",),
+        chat=(f"{program()} chat --model {demo.path('4_instruct', 'model')}",),
     )
     sections, figures = run_sections(run)
     write_summary(demo.path("report", "summary.json"), figures, seconds)

@@ -4,7 +4,7 @@ A keypoint that is shown by example is typed as the picture and the place in it:
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -16,15 +16,17 @@ from llmpose.talk.conversation import ImagePart, KeypointPart, Part, PosePart, T
 from llmpose.talk.images import is_image_file, read_image
 from llmpose.talk.vocabulary import IMAGE, KEYPOINT, POSE
 
-_WORD = re.compile(r""""([^"]+)"|'([^']+)'|((?:\\.|[^\s"'\\])+)""")
-_TAIL = ".,;:!?)"
+_QUOTED = re.compile(r"""("[^"]+"|'[^']+'(?:\\''[^']+')*)(?=[\s.,;:!?)]|$)""")
+"""Whole, as terminals drop it: an apostrophe inside single quotes is written '\\''."""
+_PLAIN = re.compile(r"(?:\\.|[^\s\\]|\\$)+")
+_HEAD, _TAIL = "([", ".,;:!?)]"
 
 
 def unquoted(word: str) -> Path:
     """A path as people and terminals write it: quoted, with escaped spaces, with ~, or as file://."""
     word = word.strip()
     if len(word) > 1 and word[0] == word[-1] and word[0] in "\"'":
-        word = word[1:-1]
+        word = word[1:-1].replace("'\\''", "'")
     else:
         word = re.sub(r"\\(.)", r"\1", word)
     if word.startswith("file://"):
@@ -40,22 +42,35 @@ def read_line(line: str) -> list[Part]:
     """Text with the files in it as parts. A word that ends like a file but is none is an error, not a word."""
     parts: list[Part] = []
     start = 0
-    for match in _WORD.finditer(line):
-        word, tail = match.group(0), ""
-        if match.group(3) is not None:  # unquoted: a full stop behind it is not its own
-            kept = word.rstrip(_TAIL)
-            word, tail = kept, word[len(kept) :]
-        path = unquoted(word)
-        if not word or not _is_attachment(path):
-            continue
-        part = part_from_path(path)
-        if before := line[start : match.start()]:
+    for begin, end in _files(line):
+        part = part_from_path(unquoted(line[begin:end]))
+        if before := line[start:begin]:
             parts.append(TextPart(before))
         parts.append(part)
-        start = match.end() - len(tail)
+        start = end
     if rest := line[start:]:
         parts.append(TextPart(rest))
     return parts
+
+
+def _files(line: str) -> Iterator[tuple[int, int]]:
+    """Where files stand in the line. Quotes hold one only where a word begins: an apostrophe opens nothing."""
+    at = 0
+    while at < len(line):
+        if line[at].isspace() or line[at] in _HEAD:
+            at += 1
+            continue
+        quoted = _QUOTED.match(line, at)
+        if quoted is not None and _is_attachment(unquoted(quoted.group(1))):
+            yield at, quoted.end()
+            at = quoted.end()
+            continue
+        plain = _PLAIN.match(line, at)
+        assert plain is not None
+        word = plain.group().rstrip(_TAIL)  # a full stop behind it is not its own
+        if word and _is_attachment(unquoted(word)):
+            yield at, at + len(word)
+        at = plain.end()
 
 
 def framed(text: str) -> tuple[str, int | None]:

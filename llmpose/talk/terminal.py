@@ -90,7 +90,7 @@ class Terminal:
             except EOFError:
                 self._say("Goodbye.", "dim")
                 return
-            except UserError as error:
+            except (UserError, OSError) as error:  # a full disk or a folder that is not ours ends no conversation
                 self._say(" ".join(str(error).split()), "red")
 
     def handle(self, line: str) -> None:

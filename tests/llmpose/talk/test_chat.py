@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from llmpose.talk.chat import LlmPose, message_parts
 from llmpose.talk.conversation import Conversation, ImagePart, PosePart, TextPart
 from llmpose.talk.decoding import Said
 from llmpose.talk.processing import LlmPoseProcessor
+from llmpose.talk.rows import Row, Spoken, finished_answer
+from llmpose.talk.vocabulary import PLAIN_CHAT_TEMPLATE
+from tests.eval.little import write_model
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -99,6 +103,23 @@ def test_an_interrupted_answer_keeps_what_was_heard(model: LlmPose) -> None:
     assert "Both knees are bent: ".startswith(answer.text)
 
 
+def test_an_answer_cut_off_before_its_first_word_is_no_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some templates put a space before an answer: one that ends behind it has said nothing."""
+    model = LlmPose.from_pretrained(write_model(tmp_path), device="cpu")
+    model.processor.tokenizer.chat_template = PLAIN_CHAT_TEMPLATE
+    processor = LlmPoseProcessor.for_model(model.model.config, model.processor.tokenizer, None)
+    space = processor.tokenizer.encode(" ", add_special_tokens=False)
+    cut: Any = Row(0, None, None, 0, 0, Random(), said=[Spoken(space, [-1.0])], finish="length")  # type: ignore[arg-type]
+    answer = finished_answer(processor, cut)
+    assert (processor.encoding.lead, answer.token_ids, answer.text, answer.parts) == (" ", space, "", ())
+    session = model.session()
+    with monkeypatch.context() as patch:
+        patch.setattr(LlmPose, "chat", lambda *_, **__: answer)
+        assert session.ask("Stand.").is_cut_off
+    assert session.conversation.turns == ()
+    assert session.ask("Stand.", max_new_tokens=4).finish_reason in ("end", "length")  # and the chat goes on
+
+
 def test_settings_change_for_one_answer(model: LlmPose) -> None:
     short = model.chat("Bend the knees.", max_new_tokens=2)
     assert short.is_cut_off
@@ -119,6 +140,28 @@ def test_files_in_a_line_become_parts_where_they_stand(tmp_path: Path, written: 
     parts = read_line(f"What is in {written.format(name)}, please?")
     assert [type(part) for part in parts] == [TextPart, ImagePart, TextPart]
     assert (parts[0], parts[2]) == (TextPart("What is in "), TextPart(", please?"))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("What's in a.png? It's a man's pose", ["What's in ", "? It's a man's pose"]),
+        ("Compare (a.png) with the dogs' bowl", ["Compare (", ") with the dogs' bowl"]),
+        ("the '80s: a.png, the boys' own", ["the '80s: ", ", the boys' own"]),
+        (r"See 'it'\''s me.png' please", ["See ", " please"]),
+        (r"See it\'s\ me.png.", ["See ", "."]),
+        ("See it's.png!", ["See ", "!"]),
+    ],
+)
+def test_an_apostrophe_swallows_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, words: list[str]
+) -> None:
+    for name in ("a.png", "it's me.png", "it's.png"):
+        Image.fromarray(RED).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    parts = read_line(line)
+    assert [part.text for part in parts if isinstance(part, TextPart)] == words
+    assert sum(isinstance(part, ImagePart) for part in parts) == 1
 
 
 def test_words_stay_words_and_missing_files_are_errors(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Turns, parts, messages and templates."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,11 +91,39 @@ def test_messages_of_chat_interfaces_are_read(tmp_path: Path) -> None:
         ([{"type": "pose"}], "item 1: a pose part holds neither"),
         ([{"type": "pose", "pose": "/nowhere/a.npz"}], "item 1: /nowhere/a.npz: no such file"),
         (None, r"message 1 \(user\) has no content"),
+        ([3], r"message 1 \(user\), item 1: a int; expected text, or a dict with a type"),
+        ([{"type": "image", "image": 3}], "item 1: a int is no part of a conversation"),
+        ([{"type": "image", "image": Pose.rest()}], "item 1: a Pose under 'image'"),
+        ([{"type": "pose", "codes": ["a"]}], "item 1: invalid literal for int"),
+        ([{"type": "pose", "codes": 5}], "item 1: 'int' object is not iterable"),
+        ([{"type": "keypoint", "images": ["a.jpg"], "points_norm": [[0.1, "a"]]}], "item 1: could not convert string"),
+        ([{"type": "keypoint", "images": None, "points_norm": [[0.1, 0.2]]}], "item 1: 'NoneType' object"),
+        ([{"type": "point", "x": "a", "y": 0}], "item 1: could not convert string"),
     ],
 )
 def test_wrong_messages_are_named_by_turn_and_item(content: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Conversation.from_messages([{"role": "user", "content": content}])
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        ("hello", "messages are a str; expected a list of dicts"),
+        ({"role": "user", "content": "hi"}, "messages are a dict; expected a list"),
+        (["hello"], "message 1 is a str, not a dict with role and content"),
+        ([{"role": "system", "content": [3]}], r"message 1 \(system\), item 1: a int"),
+        ([{"role": "system", "content": [{"type": "image", "image": "a.jpg"}]}], "a system message is text alone"),
+    ],
+)
+def test_what_are_no_messages_is_told(messages: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Conversation.from_messages(messages)
+
+
+def test_a_plain_text_among_the_items_is_a_text() -> None:
+    read = Conversation.from_messages([{"role": "user", "content": ["hello ", {"type": "text", "text": "you"}]}])
+    assert read.turns[0].text == "hello you"
 
 
 def test_templates_are_filled_in_the_order_of_their_places() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from data.record import Record
 from llmpose.errors import UserError
 from llmpose.talk.images import CLIP_MEAN, CLIP_STD, PixelSpec, pixels, read_image, to_canvas
 
@@ -64,6 +65,37 @@ def test_the_cameras_rotation_tag_is_applied() -> None:
     assert turned.size == (8, 12)
     assert np.asarray(turned)[0, 0].tolist() == [255, 0, 0]
     assert np.asarray(turned)[-1, 0].tolist() == [0, 0, 0]
+
+
+def test_a_record_shows_what_a_chat_shows(tmp_path: Path) -> None:
+    ramp = np.tile(np.arange(16, dtype=np.uint16) * 4369, (4, 1))
+    pictures = {
+        "deep": Image.fromarray(ramp),
+        "clear": Image.new("RGBA", (3, 3), (255, 0, 0, 0)),
+        "palette": Image.fromarray(HALF_RED).convert("P"),
+        "grey": Image.new("LA", (3, 3), (90, 128)),
+    }
+    for name, picture in pictures.items():
+        picture.save(path := tmp_path / f"{name}.png")
+        record = Record(id=name, source="made", split="train", image=str(path))
+        assert np.array_equal(np.asarray(record.load_image()), np.asarray(read_image(path))), name
+
+
+def test_a_damaged_rotation_tag_turns_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(HALF_RED).save(path, exif=b"Exif\0\0MM\0*\0")
+    record = Record(id="a", source="made", split="train", image=str(path), width=12, height=8)
+    for image in (read_image(path), read_image(Image.open(path)), record.load_image()):
+        assert np.array_equal(np.asarray(image), HALF_RED)
+
+
+def test_a_picture_that_pillow_has_opened_but_not_read_is_checked_as_well() -> None:
+    whole = file_of(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)), "JPEG")
+    with pytest.raises(UserError, match=r"image: the image is damaged \(image file is truncated"):
+        read_image(Image.open(BytesIO(whole[: len(whole) // 2])))
+    assert read_image(Image.new("LA", (2, 2), (10, 255)).convert("La")).mode == "RGB"
+    with pytest.raises(UserError, match="a int is no image"):
+        read_image(3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20000, 10), (10, 20000), (3, 1)])

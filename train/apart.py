@@ -22,15 +22,18 @@ class Apart:
     check: Literal["off", "names", "content"] = "off"
     """names: by file name alone, in seconds; content: by bytes and by look, which reads every image once."""
     sets: dict[str, Source] = field(default_factory=dict)
-    """Name -> record set (and split) that the model will be tested on."""
+    """Name -> record set (and split) that the model will be tested on, besides those of data.eval."""
 
 
 def keep_apart(name: str, records: RecordSet, apart: Apart, data: Data, run_dir: Path) -> RecordSet:
     """The records of one training source without those whose image is in a test; told and counted in RUN/leaks.txt."""
-    if apart.check == "off" or not apart.sets:
+    held_out = [source for source in data.eval.values() if source.weight > 0]
+    if apart.check == "off":
+        if len([source for source in data.train.values() if source.weight > 0]) > 1:
+            logger.info("leaks source=%s unchecked; apart.check=content compares its images with those of tests", name)
         return records
-    tests = []
-    for source in apart.sets.values():
+    tests: list[RecordSet] = []
+    for source in (*apart.sets.values(), *held_out):
         found = RecordSet.load(data.folder(source))
         tests.append(found if source.split is None else found.filter(split=source.split))
     while True:  # one image of the test may have several copies in training, of which a report names one

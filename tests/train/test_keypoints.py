@@ -1,7 +1,9 @@
 """The keypoint stage: objects drawn alike everywhere, their keypoints branches of one row, a run that ends whole."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from PIL import Image
 
 from data.keypoints import KeypointObjects
 from data.prepare import prepare
+from data.record_set import RecordSet
 from data.synth import object_world
 from data.tasks import KEYPOINT_TASKS
 from llmpose.errors import UserError
@@ -74,16 +77,44 @@ def test_every_recipe_loads(words: tuple[str, ...], root_dir: Path) -> None:
         assert recipe.keypoints.position_loss == 2
 
 
-def test_images_of_a_test_are_left_out_of_training_and_told(data: Path, tmp_path: Path) -> None:
-    whole = made(data, tmp_path / "a")
-    shared = ["apart.sets.other.records=mp100_1", "apart.sets.other.split=test"]
-    apart = made(data, tmp_path / "b", "apart.check=content", *shared)
-    copies = made(data, tmp_path / "c", "apart.check=names", shared[0], "data.train.things.limit=null")
-    counts = [len(asked_sets(recipe, recipe.data.train)[0].objects) for recipe in (whole, apart)]
-    assert counts[1] <= counts[0]
+def with_twins(data: Path, count: int) -> list[str]:
+    """A test set of the first training images under other names; the names of the originals."""
+    records = RecordSet.load(data / "mp100_1").filter(split="train")
+    images = list(dict.fromkeys(records.column("image")))[:count]
+    root = data / "twins_images"
+    root.mkdir(exist_ok=True)
+    twins = []
+    for number, row in enumerate(records.column("image").index(image) for image in images):
+        record = records[row]
+        (root / f"twin{number}.jpg").write_bytes(cast(Path, record.image_path()).read_bytes())
+        twins.append(replace(record, id=f"twin/{number}", image=f"twin{number}.jpg", split="test", image_root=None))
+    RecordSet.write(data / "twins", twins, source="made", image_root=root, skeletons=records.skeletons, overwrite=True)
+    return images
+
+
+@pytest.mark.parametrize("where", ["apart.sets.other", "data.eval.other"])
+def test_images_of_a_test_are_left_out_of_training_and_told(data: Path, tmp_path: Path, where: str) -> None:
+    originals = with_twins(data, 3)
+    whole = made(data, tmp_path / "a", "data.train.things.limit=null")
+    apart = made(data, tmp_path / "b", "data.train.things.limit=null", "apart.check=content", f"{where}.records=twins")
+    seen = [asked_sets(recipe, recipe.data.train)[0].objects.records for recipe in (whole, apart)]
+    lost = set(seen[0].column("image")) - set(seen[1].column("image"))
+    assert lost >= set(originals)
+    assert len(seen[1]) == sum(image not in lost for image in seen[0].column("image"))
+    assert "same bytes" in (tmp_path / "b" / "leaks.txt").read_text()
+    copies = made(data, tmp_path / "c", "apart.check=names", f"{where}.records=mp100_1", "data.train.things.limit=null")
     with pytest.raises(UserError, match="no record"):  # a set kept apart from itself
         asked_sets(copies, copies.data.train)
     assert "same name" in (tmp_path / "c" / "leaks.txt").read_text()
+
+
+def test_mixed_sources_that_nobody_compares_are_told(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mixed = made(data, tmp_path, "data.train.other.records=mp100_1", "data.train.other.split=train")
+    with caplog.at_level("INFO", logger="train.apart"):
+        asked_sets(mixed, mixed.data.train)
+    assert sum("unchecked; apart.check=content" in line for line in caplog.messages) == 2
 
 
 def test_a_source_without_weight_need_not_be_there(data: Path, tmp_path: Path) -> None:

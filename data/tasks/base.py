@@ -125,37 +125,41 @@ class Task:
         codes: Codes | None = None,
         picture: Callable[[Record], "ImageSource"] | None = None,
         kind: Literal["train", "core", "held_out"] = "train",
+        answered: bool = True,
     ) -> Conversation:
         """Question and answer. What is not given is drawn from `rng`: the wording first, then the text, then all that
         was said before.
 
         `codes`: the tokenizer's codes of `poses(item)`, where they are known already. `picture`: another way to get at
-        a record's image, for instance from a cache.
+        a record's image, for instance from a cache. `answered`: without its answer, a pose that is only asked for need
+        not be known.
         """
         wording = template if template is not None else rng.choice(self.templates(kind))
         texts = self.texts(item)
         if self.uses_text and not texts:
             raise UserError(f"{identity(item)}: the task {self.name} needs a text, the record has none")
         text = "" if not texts else texts[text_index if text_index is not None else rng.randrange(len(texts))]
-        parts = self._parts(item, text, codes, picture or self.picture)
+        parts = self._parts(item, text, codes, picture or self.picture, answered)
         question = fill(wording, parts)
         if self.suffix is not None:
             question = (*question, TextPart(" " + self.suffix(item, text)))
-        answer = TextPart(text) if self.answer == "text" else parts["answer"]
         said = Conversation()
         if self.after is not None:
             said = self.after.conversation(_first(item), rng, codes=codes and codes[:1], picture=picture, kind=kind)
-        return said.labelled(self.name, identity(item)).user(*question).assistant(answer)
+        asked = said.labelled(self.name, identity(item)).user(*question)
+        if not answered:
+            return asked
+        return asked.assistant(TextPart(text) if self.answer == "text" else parts["answer"])
 
     def _parts(
-        self, item: Item, text: str, codes: Codes | None, picture: "Callable[[Record], ImageSource]"
+        self, item: Item, text: str, codes: Codes | None, picture: "Callable[[Record], ImageSource]", answered: bool
     ) -> "dict[str, Part]":
         parts: dict[str, Part] = {"text": TextPart(text)}
         if isinstance(item, Record):
             records, ends = (item,), ("",)
         else:
             records, ends = item[1:], ("_a", "_b")
-        if "pose_rotmat" in self.needs:
+        if "pose_rotmat" in self.needs and (answered or any(slot.startswith("pose") for slot in self.shows)):
             poses = (
                 [PosePart(codes=code) for code in codes] if codes is not None else list(map(PosePart, self.poses(item)))
             )

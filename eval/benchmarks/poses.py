@@ -1,6 +1,7 @@
 """What the tables about produced poses share: rows from poses, and the trivial poses to compare with."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -51,7 +52,6 @@ class PoseScores:
         valid: Tensor | None = None,
     ) -> None:
         self.bench, self.test, self.protocol, self.ks = bench, test, PROTOCOLS[protocol], tuple(recall_ks)
-        self.true = test.target_poses()
         self.joints, self.valid = joints or bench.joints, valid
         self.true_joints = bench.joints(self.true) if true_joints is None else true_joints
         self.features = (
@@ -60,6 +60,11 @@ class PoseScores:
         self.text_features = None
         if self.features is not None and self.ks:
             self.text_features = text_features(bench.retrieval, test.first_texts())
+
+    @cached_property
+    def true(self) -> Tensor:
+        """The true poses: only asked for where `true_joints` or features are made of them."""
+        return self.test.target_poses()
 
     def error(self, poses: Tensor) -> BodyError:
         metric = BodyError(self.protocol)

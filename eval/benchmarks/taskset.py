@@ -12,6 +12,7 @@ the truth is normalised exactly as in training.
 """
 
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from random import Random
@@ -87,13 +88,28 @@ class TaskSet:
         self.bench, self.seed = bench, bench.seed
         self.templates: TemplateChoice = bench.templates
         self.data_name = bench.data_name or name
+        self.left_out = ""
+        """How many records of the split are not asked, and why."""
         everybody = records.column("id")
         self.ids: list[str] = [everybody[row] for row in rows]
 
     @classmethod
-    def load(cls, task: str, bench: Bench, split: str, *, limit: int | None = None, dataset: str = "") -> "TaskSet":
-        """The task's set of DATA, of one split; `limit` None means the bench's own for the test split, else all."""
+    def load(
+        cls,
+        task: str,
+        bench: Bench,
+        split: str,
+        *,
+        limit: int | None = None,
+        dataset: str = "",
+        needs: Sequence[str] = (),
+    ) -> "TaskSet":
+        """The task's set of DATA, of one split; `limit` None means the bench's own for the test split, else all.
+
+        `needs`: fields that records must have filled, where those of the task (with its answer) are not what is meant.
+        """
         definition, name = task_named(task), set_name(task, dataset)
+        needs = needs or definition.needs
         folder = Path(bench.sets.get(name, bench.data_dir / name))
         if not folder.is_dir():
             raise MissingNeed(f"{folder} is not there; it holds {HOW_TO_GET[name]}")
@@ -101,18 +117,21 @@ class TaskSet:
         found = {kind: load_set(folder / kind).filter(split=split) for kind in kinds}
         kind = next((kind for kind in kinds if len(found[kind])), kinds[0] if kinds else "")
         records = found[kind] if kind else load_set(folder).filter(split=split)
+        everybody = len(records)
         if isinstance(records, RecordSet):
-            records = records.filter(has=definition.needs)
+            records = records.filter(has=needs)
         wanted = "a set of pairs" if definition.takes == "pair" else "a record set"
         if isinstance(records, PairSet) != (definition.takes == "pair"):
             raise MissingNeed(f"{folder}: {task} needs {wanted}, this is another kind of set")
         if not len(records):
-            fields = ", ".join(definition.needs)
+            fields = ", ".join(needs)
             raise MissingNeed(f"{folder}: no records of the split {split!r} with {fields}; {HOW_TO_GET[name]}")
         limit = bench.limit if limit is None and split == "test" else limit
-        return cls(
-            definition, records, chosen_rows(len(records), limit), bench, split, f"{name}/{kind}" if kind else name
-        )
+        rows = chosen_rows(len(records), limit)
+        items = cls(definition, records, rows, bench, split, f"{name}/{kind}" if kind else name)
+        if len(records) < everybody:
+            items.left_out = f"{everybody - len(records)} records lack one of {', '.join(needs)} and are left out"
+        return items
 
     def asked_as(self, task: str) -> "TaskSet":
         """The same items, asked as another task."""
@@ -137,7 +156,8 @@ class TaskSet:
     def protocol(self) -> str:
         words = "wordings kept from training" if self.templates == "held_out" else "wordings of training"
         heading = "heading removed" if self.yaw_free else "root in the viewer's frame"
-        return f"{heading}; questions in {words}; set {self.name}, split {self.split}"
+        left_out = f" ({self.left_out})" if self.left_out else ""
+        return f"{heading}; questions in {words}; set {self.name}, split {self.split}{left_out}"
 
     @property
     def about(self) -> dict[str, Any]:
@@ -168,12 +188,18 @@ class TaskSet:
         return pair, self.records.records.by_id(pair.a), self.records.records.by_id(pair.b)
 
     def conversation(
-        self, index: int, *, wording: str | None = None, text: str | None = None, whole: bool = False
+        self,
+        index: int,
+        *,
+        wording: str | None = None,
+        text: str | None = None,
+        whole: bool = False,
+        answered: bool = True,
     ) -> Conversation:
         """Question and true answer, with the first text. The wording is drawn from seed and record id, in any order.
 
         `wording`: a template of one's own; `text`: another text in place of the record's; `whole`: the whole picture in
-        place of the person's crop.
+        place of the person's crop; `answered`: with the true answer, which must then be known.
         """
         item = self.item(index)
         if text is not None:
@@ -181,10 +207,12 @@ class TaskSet:
             target.texts = [text]
         rng = Random(f"{self.seed} {self.ids[index]}")
         picture = whole_picture if whole else None
-        return self.definition.conversation(item, rng, wording, 0, kind=self.templates, picture=picture)
+        return self.definition.conversation(
+            item, rng, wording, 0, kind=self.templates, picture=picture, answered=answered
+        )
 
     def question(self, index: int) -> Conversation:
-        return self.conversation(index).question
+        return self.conversation(index, answered=False)
 
     def questions(self) -> list[Question]:
         return [Question(record_id, lambda i=i: self.question(i)) for i, record_id in enumerate(self.ids)]

@@ -40,6 +40,19 @@ def test_each_record_task_asks_and_answers(name: str, with_image: Record) -> Non
     assert sum(isinstance(part, PosePart) for part in asked) == sum(s.startswith("pose") for s in TASKS[name].shows)
 
 
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.takes == "record"])
+def test_a_question_alone_needs_no_pose_that_it_only_asks_for(name: str, with_image: Record) -> None:
+    task = TASKS[name]
+    whole = task.conversation(with_image, Random(0)).question
+    unknown = with_image if "pose" in task.shows else replace(with_image, pose_rotmat=None)
+    alone = task.conversation(unknown, Random(0), answered=False)
+    assert [turn.text for turn in alone.turns] == [turn.text for turn in whole.turns]
+    assert (alone.task, alone.record_id) == (whole.task, whole.record_id)
+    if task.answer == "pose":
+        with pytest.raises(UserError, match="pose"):
+            task.conversation(unknown, Random(0))
+
+
 @pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.takes == "pair"])
 def test_each_pair_task_keeps_the_order_of_a_and_b(name: str, tmp_path) -> None:
     for file, colour in (("a.png", (255, 0, 0)), ("b.png", (0, 0, 255))):

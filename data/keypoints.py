@@ -130,7 +130,7 @@ class KeypointObjects:
         if noise is None or rng is None:
             return self._cut(row, wide=False)
         skeleton = self.skeleton(row)
-        swaps = skeleton.flip_permutation if skeleton.flip_pairs else None
+        swaps = skeleton.flip_permutation if skeleton.mirrors else None
         return noisy(self._cut(row, wide=True), self.size_px, noise, rng, swaps)
 
     def _cut(self, row: int, *, wide: bool) -> ObjectCrop:

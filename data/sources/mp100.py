@@ -18,7 +18,7 @@ from data.record import Record
 from data.rejects import Rejects
 from data.sources.base import Items, Source, choice, not_the_dataset
 from data.sources.coco_json import UNREADABLE, Entry, Layout, coco_records, read_coco
-from llmpose.body.skeleton import Skeleton, load_skeleton, plain_name
+from llmpose.body.skeleton import Skeleton, load_skeleton, plain_name, side_pairs
 from llmpose.errors import UserError
 
 if TYPE_CHECKING:
@@ -218,12 +218,12 @@ def skeleton_of(category: Entry, count: int, root: Path) -> Skeleton:
     if own is not None:
         return replace(own, name=name)
     given = [plain_name(str(keypoint)) for keypoint in _listed(category, "keypoints")]
-    if len(given) != count or len(set(given)) != count or all(word.isdigit() for word in given):
+    if len(given) != count or len(set(given)) != count or not all(given) or all(word.isdigit() for word in given):
         given = [f"point {number}" for number in range(1, count + 1)]
     return Skeleton(
         name=name,
         keypoints=tuple(given),
-        flip_pairs=_side_pairs(given),
+        flip_pairs=side_pairs(given),
         links=_links(category, count),
     )
 
@@ -266,16 +266,6 @@ def _links(category: Entry, count: int) -> tuple[tuple[int, int], ...]:
     links = (link for link in _listed(category, "skeleton") if isinstance(link, list) and len(link) == 2)
     whole = ((a, b) for a, b in links if isinstance(a, int) and isinstance(b, int))
     return tuple((a, b) for a, b in whole if a != b and 0 <= a < count and 0 <= b < count)
-
-
-def _side_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """left eye, right eye -> a flip pair; what names no side has none."""
-    return tuple(
-        (index, names.index(partner))
-        for index, name in enumerate(names)
-        if "left" in name.split()
-        and (partner := " ".join("right" if w == "left" else w for w in name.split())) in names
-    )
 
 
 # ---- episodes -------------------------------------------------------------------------------------------------------

@@ -12,11 +12,13 @@ Those of the usual datasets are the YAML files in `skeletons/`; anybody's own is
     links: [[seat, left foot], [seat, right foot]]
     sigmas: [0.05, 0.08, 0.08]              # may be left out; AP needs them, PCK does not
 
-Keypoints may also be a plain list of names, with the sentences apart in `descriptions`, or without any.
+Keypoints may also be a plain list of names, with the sentences apart in `descriptions`, or without any. Names are shown
+as they are written; where two are compared, case, underscores, hyphens and blanks do not count (`plain_name`).
 """
 
 import difflib
 import math
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -51,9 +53,17 @@ class Skeleton:
         count = len(self.keypoints)
         if not count:
             refuse("has no keypoints")
-        doubles = sorted({name for name in self.keypoints if self.keypoints.count(name) > 1})
-        if doubles:
-            refuse(f"keypoint name {doubles[0]!r} stands there twice; every name must be its own")
+        places: dict[str, int] = {}
+        for index, name in enumerate(self.keypoints):
+            plain = plain_name(name)
+            if not plain:
+                refuse(f"keypoint {index + 1} of {count} has no name: {name!r}")
+            first = self.keypoints[places.setdefault(plain, index)]
+            if places[plain] == index:
+                continue
+            if first == name:
+                refuse(f"keypoint name {name!r} stands there twice; every name must be its own")
+            refuse(f"{first!r} and {name!r} are one name twice: case, underscores and hyphens do not count")
         for what, pairs in (("flip pair", self.flip_pairs), ("link", self.links)):
             for pair in pairs:
                 if len(pair) != 2 or not all(0 <= index < count for index in pair):
@@ -65,9 +75,10 @@ class Skeleton:
         if twice is not None:
             refuse(f"{self.keypoints[twice]!r} is in two flip pairs")
         for index, name in enumerate(self.keypoints):
-            partner = _other_side(name)
-            if partner in self.keypoints and index not in swapped:
-                refuse(f"{name!r} and {partner!r} are both keypoints, but no flip pair: add [{name}, {partner}]")
+            twin = places.get(_other_side(name) or "")
+            if twin is not None and index not in swapped:
+                other = self.keypoints[twin]
+                refuse(f"{name!r} and {other!r} are both keypoints, but no flip pair: add [{name}, {other}]")
         if self.sigmas is not None:
             if len(self.sigmas) != count:
                 refuse(f"has {len(self.sigmas)} sigmas for {count} keypoints")
@@ -89,16 +100,26 @@ class Skeleton:
             order[a], order[b] = b, a
         return tuple(order)
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether its labels can follow a mirrored image: twins are known, and no name has a side without its twin."""
+        plain = {plain_name(name) for name in self.keypoints}
+        turned = (_other_side(name) for name in self.keypoints)
+        return bool(self.flip_pairs) and all(twin is None or twin in plain for twin in turned)
+
     def index(self, name: str) -> int:
-        """The place of a keypoint, by its name; case, underscores and blanks around it do not matter."""
-        wanted = plain_name(name)
-        for index, keypoint in enumerate(self.keypoints):
-            if plain_name(keypoint) == wanted:
-                return index
-        close = difflib.get_close_matches(wanted, self.keypoints, n=1, cutoff=0.5)
+        """The place of a keypoint, by its name, compared as `plain_name` says."""
+        names = {plain_name(keypoint): index for index, keypoint in enumerate(self.keypoints)}
+        if (wanted := plain_name(name)) in names:
+            return names[wanted]
+        close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
         raise UserError(
             f"skeleton {self.name!r} has no keypoint {name!r}"
-            + (f"; did you mean {close[0]!r}?" if close else f"; it has: {', '.join(self.keypoints)}")
+            + (
+                f"; did you mean {self.keypoints[names[close[0]]]!r}?"
+                if close
+                else f"; it has: {', '.join(self.keypoints)}"
+            )
         )
 
     def describe(self, name: str) -> str:
@@ -119,8 +140,15 @@ class Skeleton:
 
 
 def plain_name(name: str) -> str:
-    """'Ankle_Left ' -> 'ankle left': how names are compared."""
-    return " ".join(name.replace("_", " ").lower().split())
+    """'Ankle_Left ' and 'ankle-left' -> 'ankle left': how names are compared."""
+    return " ".join(re.sub("[_-]", " ", name).lower().split())
+
+
+def side_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Flip pairs of names that differ only in left and right; a side without its twin has none."""
+    places = {plain_name(name): index for index, name in enumerate(names)}
+    twins = ((index, places.get(_other_side(name) or "")) for index, name in enumerate(names))
+    return tuple((index, twin) for index, twin in twins if twin is not None and index < twin)
 
 
 def skeleton_names() -> tuple[str, ...]:
@@ -174,6 +202,7 @@ def skeleton_from_dict(content: Any, source: str) -> Skeleton:
     apart = content.get("descriptions") or {}
     if not isinstance(apart, dict):
         raise UserError(f"{source}: descriptions: must be keypoint names with a sentence each")
+    written = {plain_name(name): name for name in names}
     described = {**(keypoints if isinstance(keypoints, dict) else {}), **apart}.items()
     try:
         flip_pairs = content.get("flip_pairs")
@@ -184,7 +213,11 @@ def skeleton_from_dict(content: Any, source: str) -> Skeleton:
             flip_pairs=_sides(names) if flip_pairs is None else _pairs(flip_pairs, names, "flip pair"),
             links=_pairs(content.get("links") or [], names, "link"),
             sigmas=None if sigmas is None else _sigmas(sigmas, names),
-            descriptions={name: " ".join(text.split()) for name, text in described if isinstance(text, str) and text},
+            descriptions={
+                written.get(plain_name(str(name)), str(name)): " ".join(text.split())
+                for name, text in described
+                if isinstance(text, str) and text
+            },
         )
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
@@ -209,10 +242,13 @@ def _place(value: Any, names: Sequence[str], what: str) -> int:
                 f"{what} points to keypoint {value}, out of range: there are {len(names)}, 0 to {len(names) - 1}"
             )
         return value
-    if value in names:
-        return names.index(value)
-    close = difflib.get_close_matches(str(value), names, n=1)
-    raise UserError(f"{what} names {value!r}, no such keypoint" + (f"; did you mean {close[0]!r}?" if close else ""))
+    plain = [plain_name(name) for name in names]
+    wanted = plain_name(str(value))
+    if wanted in plain:
+        return plain.index(wanted)
+    close = difflib.get_close_matches(wanted, plain, n=1)
+    hint = f"; did you mean {names[plain.index(close[0])]!r}?" if close else ""
+    raise UserError(f"{what} names {value!r}, no such keypoint{hint}")
 
 
 def _sigmas(sigmas: Any, names: Sequence[str]) -> tuple[float, ...]:
@@ -224,22 +260,18 @@ def _sigmas(sigmas: Any, names: Sequence[str]) -> tuple[float, ...]:
 
 
 def _sides(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Flip pairs from names that differ only in left and right."""
-    pairs = []
-    for index, name in enumerate(names):
+    """Flip pairs from the names of somebody's file, where a side without its twin is a mistake."""
+    plain = [plain_name(name) for name in names]
+    for name in names:
         partner = _other_side(name)
-        if partner is None:
-            continue
-        if partner not in names:
+        if partner is not None and partner not in plain:
             raise UserError(f"{name!r} has no partner {partner!r}; add it, or write flip_pairs: yourself ([] for none)")
-        if index < names.index(partner):
-            pairs.append((index, names.index(partner)))
-    return tuple(pairs)
+    return side_pairs(names)
 
 
 def _other_side(name: str) -> str | None:
-    """'left front paw' -> 'right front paw'; None for what has no side in its name."""
-    words = name.split(" ")
+    """'Left_front_paw' -> 'right front paw', plain; None for what has no side in its name."""
+    words = plain_name(name).split()
     sides = {"left": "right", "right": "left"}
     turned = [sides.get(word, word) for word in words]
     return " ".join(turned) if turned != words else None

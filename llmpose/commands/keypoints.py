@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from PIL import Image
 
     from llmpose.body.skeleton import Skeleton
@@ -85,7 +87,7 @@ def keypoints(
 
     files = _pictures(images)
     supports = _supports(support or [], points or [])
-    asked = list(dict.fromkeys(name.strip() for name in (names or "").split(",") if name.strip()))
+    asked = _distinct(name.strip() for name in (names or "").split(",") if name.strip())
     kind = _skeleton(skeleton, asked, supports)
     if box and len(files) > 1:
         raise BadUsage(f"--box says where an object is in one picture, {len(files)} were given; use --boxes FILE.json")
@@ -94,7 +96,7 @@ def keypoints(
         raise BadUsage("--detector and --objects go together, and stand in for --box and --boxes")
     wanted_objects = [name.strip() for name in (objects or "").split(",") if name.strip()]
     # Where skeleton and examples come from, keypoints that no example shows are left out.
-    wanted = asked or sorted({name for one in supports for name in one.points_px}) or None
+    wanted = asked or sorted(_distinct(name for one in supports for name in one.points_px)) or None
     check_asked(kind, wanted, supports)
     question = {
         "model": str(model.expanduser().absolute()),
@@ -231,6 +233,7 @@ def _pictures(given: list[Path]) -> list[Path]:
 
 
 def _supports(files: list[Path], points: list[str]) -> "list[Support]":
+    from llmpose.body.skeleton import plain_name
     from llmpose.errors import BadUsage
     from llmpose.talk.images import read_image
     from llmpose.talk.keypoints import Support
@@ -245,7 +248,7 @@ def _supports(files: list[Path], points: list[str]) -> "list[Support]":
             numbers = _numbers(place, 2, f"--points {one!r}: expected name=x,y")
             if not equals or not name.strip():
                 raise BadUsage(f"--points {one!r}: expected name=x,y")
-            if name.strip() in own:
+            if plain_name(name) in map(plain_name, own):
                 raise BadUsage(f"--points names {name.strip()!r} twice; an example shows a keypoint once")
             own[name.strip()] = (numbers[0], numbers[1])
         found.append(Support(read_image(path), own))
@@ -259,10 +262,20 @@ def _skeleton(given: str | None, asked: list[str], supports: "list[Support]") ->
 
     if given is not None:
         return load_skeleton(given)
-    names = list(dict.fromkeys([*(name.strip() for name in asked), *(n for one in supports for n in one.points_px)]))
+    names = _distinct([*asked, *(name for one in supports for name in one.points_px)])
     if not names:
         raise BadUsage("which keypoints? give --skeleton, --keypoints, or --support with --points")
     return named_keypoints(names)
+
+
+def _distinct(names: "Iterable[str]") -> list[str]:
+    """Each name once, as it was first written."""
+    from llmpose.body.skeleton import plain_name
+
+    found: dict[str, str] = {}
+    for name in names:
+        found.setdefault(plain_name(name), name)
+    return list(found.values())
 
 
 def _box(text: str) -> "Box":

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from llmpose.body.skeleton import Skeleton, plain_name
+from llmpose.body.skeleton import Skeleton, plain_name, side_pairs
 from llmpose.errors import UserError
 from llmpose.model.config import LlmPoseConfig
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
@@ -84,10 +84,7 @@ def named_keypoints(names: Sequence[str]) -> Skeleton:
     clean = [name.strip() for name in names if name.strip()]
     if not clean:
         raise UserError('no keypoint is asked for; name some, like "nose, left wrist"')
-    turn = {"left": "right", "right": "left"}
-    partner = {name: " ".join(turn.get(word, word) for word in name.split(" ")) for name in clean}
-    pairs = {tuple(sorted((clean.index(a), clean.index(b)))) for a, b in partner.items() if a != b and b in clean}
-    return Skeleton("asked", tuple(clean), flip_pairs=tuple((a, b) for a, b in sorted(pairs)))
+    return Skeleton("asked", tuple(clean), flip_pairs=side_pairs(clean))
 
 
 def square_of(box: Box, size: tuple[int, int], margin: float = MARGIN) -> tuple[float, float, float]:

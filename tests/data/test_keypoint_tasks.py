@@ -51,6 +51,17 @@ def test_a_mirrored_crop_swaps_left_and_right(objects: KeypointObjects) -> None:
     assert np.abs(np.asarray(turned.image, float) - np.asarray(plain.image, float)[:, ::-1]).mean() < 2
 
 
+def test_what_has_a_side_without_its_twin_is_never_mirrored(
+    objects: KeypointObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = next(row for row in range(len(objects)) if objects.skeleton(row).flip_pairs)
+    count = objects.skeleton(row).num_keypoints
+    names = ("left_eye", "right_eye", "left_fin", *(f"spot {k}" for k in range(3, count)))
+    monkeypatch.setattr(objects, "skeleton", lambda _: Skeleton("fish", names, ((0, 1),)))
+    mirror = ObjectNoise(flip_share=1.0, scale=0.0, shift=0.0, colour=0.0)
+    np.testing.assert_allclose(objects.crop(row, mirror, Random(0)).points, objects.crop(row).points, atol=1e-5)
+
+
 def test_a_noisy_crop_moves_image_and_keypoints_together(objects: KeypointObjects) -> None:
     row = 5
     crop = objects.crop(row, ObjectNoise(flip_share=0.0, colour=0.0), Random(3))

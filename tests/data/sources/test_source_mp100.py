@@ -154,6 +154,25 @@ def test_skeletons_take_the_names_of_the_sets_they_come_from(mp100: Callable[...
     assert records.skeleton("mp100_40_face").num_keypoints == 5  # its category lists no names
 
 
+@pytest.mark.parametrize(
+    ("written", "keypoints", "flip_pairs"),
+    [
+        (["wrist", "Left_Eye", "right-eye"], ("wrist", "left eye", "right eye"), ((1, 2),)),
+        (["wrist", "L_Eye", "R_Eye"], ("wrist", "l eye", "r eye"), ()),
+        (["wrist", "left_fin", "tail"], ("wrist", "left fin", "tail"), ()),  # one side alone is a dataset's own affair
+        (["left ear", "left-ear", "tail"], ("point 1", "point 2", "point 3"), ()),
+        (["wrist", "", "tail"], ("point 1", "point 2", "point 3"), ()),
+    ],
+)
+def test_names_of_a_category_are_taken_however_they_are_written(
+    mp100: Callable[..., RecordSet], written: list[str], keypoints: tuple[str, ...], flip_pairs: tuple[tuple[int, int]]
+) -> None:
+    content = made()
+    content["categories"] = [{**one, "keypoints": written} if one["id"] == 80 else one for one in CATEGORIES]
+    hand = mp100(content).skeleton("mp100_80_hand")
+    assert (hand.keypoints, hand.flip_pairs) == (keypoints, flip_pairs)
+
+
 def test_a_skeleton_file_beside_the_data_is_taken(mp100: Callable[..., RecordSet], tmp_path: Path) -> None:
     (tmp_path / "skeletons").mkdir()
     (tmp_path / "skeletons/synth_hand.yaml").write_text(

@@ -99,6 +99,34 @@ def test_own_file_loads_and_flip_pairs_come_from_the_names(tmp_path: Path) -> No
     assert skeleton_from_dict(skeleton.to_dict(), "again") == skeleton
 
 
+@pytest.mark.parametrize(
+    "names", ["left_eye, right_eye", "Left eye, Right eye", "LEFT-EYE, right_eye", "eye left , eye right"]
+)
+def test_twins_are_found_however_their_names_are_written(tmp_path: Path, names: str) -> None:
+    (tmp_path / "own.yaml").write_text(f"keypoints: [{names}, tail]")
+    skeleton = load_skeleton(tmp_path / "own.yaml")
+    assert skeleton.flip_pairs == ((0, 1),)
+    assert skeleton.keypoints == (*(name.strip() for name in names.split(",")), "tail")
+    assert skeleton.mirrors
+
+
+def test_pairs_links_and_sentences_find_a_name_however_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "keypoints: [Left_Eye, right-eye, Tail]\nflip_pairs: [[left eye, RIGHT_EYE]]\nlinks: [[tail, left-eye]]\n"
+        "descriptions: {TAIL: behind}"
+    )
+    skeleton = load_skeleton(tmp_path / "own.yaml")
+    assert (skeleton.flip_pairs, skeleton.links) == (((0, 1),), ((2, 0),))
+    assert skeleton.descriptions == {"Tail": "behind"}
+    assert [skeleton.index(name) for name in ("left eye", "RIGHT-eye ", "tail")] == [0, 1, 2]
+
+
+def test_only_what_has_both_its_sides_follows_a_mirrored_image() -> None:
+    assert Skeleton("both", ("left eye", "right eye", "tail"), ((0, 1),)).mirrors
+    assert not Skeleton("one fin", ("left eye", "right eye", "Left_fin"), ((0, 1),)).mirrors
+    assert not Skeleton("no sides", ("tip", "end")).mirrors
+
+
 def test_descriptions_may_stand_apart(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("keypoints: [tip, end]\ndescriptions: {tip: the sharp end}")
     skeleton = load_skeleton(tmp_path / "a.yaml")
@@ -112,7 +140,16 @@ def test_descriptions_may_stand_apart(tmp_path: Path) -> None:
     [
         ("keypoints: [a, b, a]", "'a' stands there twice"),
         ("keypoints:\n  a: x\n  a: y", "'a' stands there twice"),
+        ("keypoints: [Nose, nose]", "'Nose' and 'nose' are one name twice"),
+        ("keypoints: [left_eye, left eye]\nflip_pairs: []", "'left_eye' and 'left eye' are one name twice"),
+        ("keypoints: [left-eye, Left  eye]\nflip_pairs: []", "'left-eye' and 'Left  eye' are one name twice"),
+        ("keypoints: [a, '']", "keypoint 2 of 2 has no name: ''"),
+        ("keypoints: [' ', b]", "keypoint 1 of 2 has no name: ' '"),
+        ("keypoints: [a, _, b]", "keypoint 2 of 3 has no name: '_'"),
         ("keypoints: [left ear, nose]", "no partner 'right ear'"),
+        ("keypoints: [left_ear, nose]", "'left_ear' has no partner 'right ear'"),
+        ("keypoints: [Right-Ear, nose]", "'Right-Ear' has no partner 'left ear'"),
+        ("keypoints: [Left_ear, right ear]\nflip_pairs: []", "add [Left_ear, right ear]"),
         ("keypoints: [left ear, right ear]\nflip_pairs: []", "no flip pair"),
         ("keypoints: [left ear, right ear]\nflip_pairs: [[left ear]]", "lacks its partner"),
         ("keypoints: [a, b]\nflip_pairs: [[a, c]]", "names 'c', no such keypoint"),

@@ -192,6 +192,7 @@ def test_a_folder_of_answers_takes_no_answers_to_another_question(saved: Path) -
     assert run("one.png", "--keypoints", "nose, nose").exit_code == 0
     before = (saved / "out/keypoints.json").read_text()
     assert len(json.loads(before)["annotations"][0]["texts"]) == 1
+    assert run("one.png", "--keypoints", "nose, Nose").exit_code == 0
     for words in (["--keypoints", "tail"], ["--keypoints", "nose", "--reading", "mean"], ["--skeleton", "coco17"]):
         done = run("two.png", *words)
         assert isinstance(done.exception, UserError)
@@ -231,6 +232,8 @@ def test_what_was_found_is_kept_when_a_later_picture_stops_the_command(saved: Pa
     [
         (["--support", "example.png", "--points", "nose=99,5"], "lies outside its support image"),
         (["--support", "example.png", "--points", "nose=1,5; nose=2,5"], "names 'nose' twice"),
+        (["--support", "example.png", "--points", "left_eye=1,5; Left eye=2,5"], "names 'Left eye' twice"),
+        (["--keypoints", "nose, _"], "keypoint 2 of 2 has no name: '_'"),
         (["--support", "example.png", "--points", "nose=1,5", "--keypoints", "nsoe"], "did you mean 'nose'"),
         (["--skeleton", "coco17", "--keypoints", "left wirst"], "did you mean 'left wrist'"),
         (["--keypoints", "nose", "--box", "5,5,5,30"], "has no area"),
@@ -328,6 +331,11 @@ def test_many_pictures_are_answered_as_one_by_one(prompted: Talker) -> None:
     for (image, boxes), found in zip(pictures, together, strict=False):
         ((alone,),) = find_in_pictures(*prompted, [(image, boxes)], skeleton)
         assert alone.texts == found[0].texts
+
+
+def test_names_asked_on_the_spot_have_their_twins_however_they_are_written() -> None:
+    assert named_keypoints(["Left_eye", "tail", " right eye "]).flip_pairs == ((0, 2),)
+    assert named_keypoints(["left eye", "tail"]).flip_pairs == ()
 
 
 def test_the_nearest_keypoint_of_the_examples_is_suggested(prompted: Talker) -> None:

@@ -1,5 +1,6 @@
 """A small CLIP in training: crops of pictures and the sentences of their records, by contrast."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,8 @@ from train.noise import uniform
 from train.poses import PoseSource, folders
 from train.tokenizer import TrainingOutput
 from train.vision import ClipRecipe, as_it_is, crops_of
+
+logger = logging.getLogger(__name__)
 
 _STREAM_TEXT = 31
 
@@ -102,6 +105,7 @@ def build_clip(recipe: ClipRecipe) -> Job:
     spec = VisionEncoderSpec.of("clip", {"model_type": "clip_vision_model", **vision}, mean=CLIP_MEAN, std=CLIP_STD)
     train, tests, sources = crops_of(recipe, CropReader(spec, None, margin=recipe.margin), ("image", "texts"))
     tokenizer = _text_tokenizer(train.sources, recipe.vocab_size)
+    tell_cut_texts(train.sources, tokenizer, recipe.text_tokens)
     text = {
         "vocab_size": len(tokenizer),
         "hidden_size": recipe.text_hidden_size,
@@ -134,6 +138,17 @@ def _text_tokenizer(sources: Sequence[PoseSource], vocab_size: int) -> PreTraine
     # its own, and then reads at the sentence's highest id: some word in the middle. So the end mark is the last word.
     tokenizer.add_special_tokens({"eos_token": "<end>"})
     return tokenizer
+
+
+def tell_cut_texts(sources: Sequence[PoseSource], tokenizer: PreTrainedTokenizerFast, length: int) -> int:
+    """How many of some thousand sentences are longer than the text encoder reads, logged where there are any."""
+    records = [record for source in sources for record in source.records]
+    texts = [text for record in records[:: max(1, len(records) // 4000)] for text in sentences(record)]
+    tokens: Any = tokenizer(texts)
+    cut = sum(len(ids) + 2 > length for ids in tokens["input_ids"])  # with the marks of both ends
+    if cut:
+        logger.info("texts cut=%d of=%d text_tokens=%d; what stands behind that is not read", cut, len(texts), length)
+    return cut
 
 
 def evaluate_clip(model: ClipTraining, tests: Sequence[Captions], most: int) -> dict[str, float]:

@@ -22,6 +22,7 @@ from train.pose_vit import build_pose_vit
 from train.poses import PoseSource
 from train.recipe import Data, Source, load_recipe
 from train.run import run
+from train.vision import build
 
 SKELETON = load_skeleton("coco17")
 
@@ -163,6 +164,17 @@ def test_a_pose_vit_goes_on_from_a_run_and_refuses_one_of_another_shape(people: 
         build_pose_vit(load_recipe([], [*words, "decoder_layers=0"]))
     with pytest.raises(UserError, match="goes on from a run of this kind"):
         build_pose_vit(load_recipe([], [*words, f"start_from={tmp_path / 'first/model/with_heads'}"]))
+
+
+def test_sentences_that_the_text_encoder_cannot_hold_are_counted(
+    people: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    words = [*recipe_words("vision_clip", people, tmp_path, 3), "noise.flip_share=0", "vocab_size=300"]
+    for length, told in ((64, False), (6, True)):
+        caplog.clear()
+        with caplog.at_level("INFO", logger="train.clip"):
+            build(load_recipe([], [*words, f"text_tokens={length}"]))
+        assert any("texts cut=" in line for line in caplog.messages) == told
 
 
 def test_a_clip_trains_and_becomes_an_encoder(people: Path, tmp_path: Path):

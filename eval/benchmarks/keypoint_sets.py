@@ -4,19 +4,19 @@ Every keypoint is asked for by its description, in a crop around the object's bo
 number means, so both stand in every table, in columns of their own:
 
     true boxes     the annotated ones, as the paper has it throughout
-    found boxes    a detector's: DATA/<set>_boxes.json, in COCO's form of results (image_id, bbox xywh, score), or
-                   --set <set>_boxes=FILE; llmpose keypoints --objects … finds some
+    found boxes    a detector's: DATA/<set>_boxes.json or --set <set>_boxes=FILE, what llmpose keypoints --objects …
+                   writes or COCO's results; `found_boxes` says how they are put to pictures and species
 
 AP and AR are COCO's, with the skeleton's sigmas; a pose's score is the mean confidence of its keypoints, times the
 score of a found box. PCK is over the longest side of the true box, averaged over kinds of keypoints (mmpose's way); a
 true object takes the found box that covers it best, and has missed everything where none covers it by half.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,6 +28,7 @@ from data.keypoints import KeypointObjects, ObjectCrop, cut_object
 from data.record_set import RecordSet
 from data.tasks.keypoint_tasks import keypoint_task
 from eval.benchmarks.base import Bench, Benchmark, MissingNeed, Result
+from eval.benchmarks.found_boxes import categorised, overlap, place_boxes, read_boxes
 from eval.benchmarks.keypoint_protocols import SETS
 from eval.benchmarks.taskset import chosen_rows
 from eval.metrics.keypoints import AP_NAMES, FoundInstance, ImageRow, KeypointAP, TrueInstance, instance_score
@@ -35,7 +36,6 @@ from eval.metrics.pck import Pck
 from eval.predict import Prediction, Question
 from eval.tables import Column, Row, Table, percent
 from llmpose.body.skeleton import Skeleton
-from llmpose.errors import UserError
 from llmpose.talk.conversation import Conversation
 from llmpose.talk.keypoints import point_grammar
 
@@ -76,10 +76,14 @@ class DetectionSet(Benchmark):
     def measure(self, bench: Bench) -> Result | None:
         objects, rows = self._objects(bench)
         skeleton = _one_skeleton(objects, rows)
-        boxes_file = Path(bench.sets.get(f"{self.set.name}_boxes", bench.data_dir / f"{self.set.name}_boxes.json"))
-        asked = {"": self._by_true_boxes(objects, rows)}
-        if boxes_file.is_file():
-            asked[_FOUND] = self._by_found_boxes(objects, rows, boxes_file)
+        named = bench.sets.get(f"{self.set.name}_boxes")
+        boxes_file = Path(named or bench.data_dir / f"{self.set.name}_boxes.json")
+        asked, notes = {"": self._by_true_boxes(objects, rows)}, list(self.set.notes)
+        if named or boxes_file.is_file():
+            asked[_FOUND], told = self._by_found_boxes(objects, rows, boxes_file)
+            notes += told
+        else:
+            notes.append(f"No found boxes: {boxes_file} is not there; --set {self.set.name}_boxes=FILE names another.")
         answers = {kind: self._ask(bench, objects, own, skeleton, kind) for kind, own in asked.items()}
         if not bench.is_main:
             return None
@@ -100,9 +104,6 @@ class DetectionSet(Benchmark):
                 scores, _ = self._scores(objects, rows, skeleton, own)
                 mean_values |= {kind + key: value for key, value in scores.items()}
         baseline = [Row(MEAN_KEYPOINT, "baseline", mean_values, note="of its train split")] if mean is not None else []
-        notes = list(self.set.notes)
-        if not boxes_file.is_file():
-            notes.append(f"No found boxes: {boxes_file} is not there; --set {self.set.name}_boxes=FILE names another.")
         table = Table(
             self.name,
             self.title,
@@ -152,20 +153,26 @@ class DetectionSet(Benchmark):
             asked.append(Asked(f"{row}", row, box, person_square(box, margin=objects.margin), keypoints, 1.0, category))
         return asked
 
-    def _by_found_boxes(self, objects: KeypointObjects, rows: Sequence[int], path: Path) -> list[Asked]:
-        attributes, row_of = objects.records.attributes(), {}
-        for row in rows:
-            row_of.setdefault(str(attributes[row].get("image_id")), row)
+    def _by_found_boxes(
+        self, objects: KeypointObjects, rows: Sequence[int], path: Path
+    ) -> tuple[list[Asked], list[str]]:
+        """The boxes of tested pictures, and what has to be said about them."""
+        placed, told = place_boxes(read_boxes(path), objects.records, rows)
+        notes = [told]
+        if self.set.by_category:
+            placed, told = categorised(placed, objects.records, rows)
+            notes += [told] if told else []
         asked = []
-        for number, (image_id, box, score, category) in enumerate(read_boxes(path)):
-            row = row_of.get(image_id)
-            if row is None:
-                continue
-            keypoints = list(range(objects.skeleton(row).num_keypoints))
-            square = person_square(box, margin=objects.margin)
-            own = category if self.set.by_category else 1
-            asked.append(Asked(f"found {number}", row, box, square, keypoints, score, own))
-        return asked
+        for one in placed:
+            keypoints = list(range(objects.skeleton(one.row).num_keypoints))
+            square = person_square(one.box.box_xyxy_px, margin=objects.margin)
+            category = one.box.category_id if self.set.by_category else 1
+            asked.append(
+                Asked(
+                    f"found {one.number}", one.row, one.box.box_xyxy_px, square, keypoints, one.box.score, category
+                )
+            )  # fmt: skip
+        return asked, notes
 
     def _ask(
         self, bench: Bench, objects: KeypointObjects, asked: Sequence[Asked], skeleton: Skeleton, kind: str
@@ -191,7 +198,10 @@ class DetectionSet(Benchmark):
             for one in asked
             for keypoint in one.keypoints
         ]
-        about = {"set": self.set.name, "boxes": kind or "true", "count": len(questions)}
+        # Answers are kept; other boxes are other questions, though there be as many.
+        boxes = repr([(one.id, one.row, one.box_xyxy_px.round(2).tolist()) for one in asked])
+        whose = sha256(boxes.encode()).hexdigest() if kind else "true"
+        about = {"set": self.set.name, "boxes": whose, "count": len(questions)}
         grammar = point_grammar(bench.model.config)
         reading = "densest" if bench.model.config.keypoint_positions == "text" else "said"
         key = f"{self.name}{'_found' if kind else ''}"
@@ -281,30 +291,6 @@ class DetectionSet(Benchmark):
             f"split {self.set.split or 'all'}, {len(rows)} objects{'' if bench.limit is None else ' of some pictures'}"
         )
         return "; ".join(words)
-
-
-def read_boxes(path: Path) -> list[tuple[str, np.ndarray, float, int]]:
-    """(image id, xyxy, score, category) of COCO's results; boxes without an inside are left out."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        entries: list[Mapping[str, Any]] = content["annotations"] if isinstance(content, dict) else content
-        found = []
-        for entry in entries:
-            x, y, w, h = (float(value) for value in entry["bbox"])
-            if w > 0 and h > 0:
-                box = np.array([x, y, x + w, y + h])
-                score, category = float(entry.get("score", 1.0)), int(entry.get("category_id", 1))
-                found.append((str(entry["image_id"]), box, score, category))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: expected a list of image_id, bbox (x, y, width, height), score ({error})") from None
-    return found
-
-
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes xyxy."""
-    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
-    both = float(np.prod(np.maximum(high - low, 0)))
-    return both / max(float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - both, 1e-9)
 
 
 def _placed(one: Asked, answers: Mapping[str, Prediction], count: int) -> np.ndarray:

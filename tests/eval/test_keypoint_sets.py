@@ -14,10 +14,9 @@ from data.prepare import prepare
 from eval.benchmarks import BENCHMARKS
 from eval.benchmarks.base import Bench, MissingNeed
 from eval.benchmarks.keypoint_protocols import SETS
-from eval.benchmarks.keypoint_sets import MEAN_KEYPOINT, DetectionSet, overlap, read_boxes
+from eval.benchmarks.keypoint_sets import MEAN_KEYPOINT, DetectionSet
 from eval.predict import Prediction
 from llmpose.body.skeleton import load_skeleton
-from llmpose.errors import UserError
 
 SIZE = 96
 WHERE = {  # set -> source, where its files lie, options, skeleton, hidden points
@@ -171,23 +170,6 @@ def test_the_middle_of_the_crop_scores_low_and_the_mean_keypoint_needs_a_train_s
 def test_what_is_missing_is_named_with_the_way_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(MissingNeed, match="llmpose data prepare carfusion"):
         DetectionSet("carfusion").run(Knowing(data_dir=tmp_path, out_dir=tmp_path))
-
-
-def test_boxes_are_read_as_coco_writes_results(tmp_path: Path) -> None:
-    path = tmp_path / "boxes.json"
-    path.write_text(
-        json.dumps([{"image_id": 7, "bbox": [1, 2, 3, 4], "score": 0.5}, {"image_id": 7, "bbox": [1, 2, 0, 4]}])
-    )
-    ((image, box, score, category),) = read_boxes(path)
-    assert (image, box.tolist(), score, category) == ("7", [1, 2, 4, 6], 0.5, 1)
-    path.write_text('[{"image_id": 7}]')
-    with pytest.raises(UserError, match="expected a list of image_id"):
-        read_boxes(path)
-
-
-def test_overlap_is_intersection_over_union() -> None:
-    assert overlap(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2])) == pytest.approx(1 / 3)
-    assert overlap(np.array([0, 0, 1, 1]), np.array([2, 2, 3, 3])) == 0
 
 
 SAMPLES = {

@@ -65,7 +65,7 @@ def test_the_score_of_a_box_is_the_detectors(tmp_path: Path) -> None:
 def test_names_match_by_their_end_and_only_where_one_picture_has_it(tmp_path: Path) -> None:
     names = ["data/x/1.jpg", "data/y/1.jpg", "data/y/2.jpg"]
     records = RecordSet.from_records([record(n, name) for n, name in enumerate(names)])
-    assert rows_of(named(tmp_path / "a.json", ["2.jpg", "x/1.jpg", "/root/data/y/1.jpg"]), records) == [2, 0, 1]
+    assert rows_of(named(tmp_path / "a.json", ["2.jpg", "x/1.jpg", "/photos/data/y/1.jpg"]), records) == [2, 0, 1]
     placed, told = place_boxes(read_boxes(named(tmp_path / "a.json", ["1.jpg", "y\\2.jpg", "z/2.jpg"])), records, [2])
     assert [one.row for one in placed] == [2]
     assert told == "Found boxes: 1 of 3 in a.json lie in 1 of 1 pictures; 2 are of no picture of the set."

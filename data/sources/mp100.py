@@ -6,6 +6,7 @@ files: where a category's points are those of a known set (AP-10K's bodies, Anim
 CarFusion's cars) they take that set's names and descriptions, else the names in the file.
 """
 
+import difflib
 import random
 import re
 from collections import Counter
@@ -29,6 +30,10 @@ _NUM_EPISODES = {"test": 200, "val": 100}
 _NUM_QUERIES = 15
 _SEED = 1
 """POMNet's; every later work draws the same episodes."""
+_SYNTH = "synth_"
+"""What the built-in things' skeleton files begin with."""
+_LISTED = 12
+"""Categories that an error names."""
 
 
 # ---- records --------------------------------------------------------------------------------------------------------
@@ -202,13 +207,43 @@ def _listed(category: Entry, key: str) -> list[Any]:
 
 def _skeletons(root: Path, options: Mapping[str, Any]) -> dict[str, Skeleton]:
     found: dict[str, Skeleton] = {}
-    for path, _ in _files(root, None, str(options.get("number", "1")), str(options.get("annotations", ""))):
+    counts_of: dict[str, set[int]] = {}
+    one_file = str(options.get("annotations", ""))
+    for path, _ in _files(root, None, str(options.get("number", "1")), one_file):
         content = read_coco(path)
         counts = keypoint_counts(content)
         for category in content["categories"]:
-            if counts[category["id"]]:
-                found[skeleton_name(category)] = skeleton_of(category, counts[category["id"]], root)
+            own = counts_of.setdefault(str(category.get("name", "")), set())
+            if count := counts[category["id"]]:
+                found[skeleton_name(category)] = skeleton_of(category, count, root)
+                own.add(count)
+    _refuse_misfits(root, counts_of)
+    if not one_file:  # which may hold a part of the categories
+        _refuse_strangers(root, list(counts_of))
     return found
+
+
+def _refuse_misfits(root: Path, counts_of: Mapping[str, set[int]]) -> None:
+    """A skeleton file for a category must have the keypoints that its annotations have, or those of its namesake."""
+    for name, counts in counts_of.items():
+        held = {path: load_skeleton(path).num_keypoints for path in _skeleton_files(name, root)}
+        if held and counts and not counts & set(held.values()):
+            path, own = next(iter(held.items()))
+            theirs = " or ".join(map(str, sorted(counts)))
+            raise UserError(f"{path}: has {own} keypoints, the annotations of category {name!r} have {theirs}")
+
+
+def _refuse_strangers(root: Path, categories: Sequence[str]) -> None:
+    """A skeleton file in the folder must be named after a category; beside it, other sets may have theirs."""
+    names = {_file_stem(name): name for name in categories}
+    for path in _yaml_files(root / "skeletons"):
+        stem = _file_stem(path.stem)
+        if stem in names or stem.removeprefix(_SYNTH) in names:
+            continue
+        close = difflib.get_close_matches(stem, names, n=1)
+        hint = f"; did you mean {close[0]}.yaml?" if close else ""
+        listed = ", ".join(categories[:_LISTED]) + (", …" if len(categories) > _LISTED else "")
+        raise UserError(f"{path}: named after no category of the annotations{hint} They have: {listed}")
 
 
 def skeleton_of(category: Entry, count: int, root: Path) -> Skeleton:
@@ -229,15 +264,31 @@ def skeleton_of(category: Entry, count: int, root: Path) -> Skeleton:
 
 
 def _from_file(category: Entry, count: int, root: Path) -> Skeleton | None:
-    """skeletons/<category>.yaml or skeletons/synth_<category>.yaml in or beside the folder."""
-    stem = re.sub(r"[^A-Za-z0-9]+", "_", str(category.get("name", "")))
-    for folder in (root / "skeletons", root.parent / "skeletons"):
-        for path in (folder / f"{stem}.yaml", folder / f"synth_{stem}.yaml"):
-            if path.is_file():
-                found = load_skeleton(path)
-                if found.num_keypoints == count:
-                    return found
-    return None
+    """The first file named after a category that has its number of keypoints; two categories may share a name."""
+    files = map(load_skeleton, _skeleton_files(str(category.get("name", "")), root))
+    return next((found for found in files if found.num_keypoints == count), None)
+
+
+def _skeleton_files(name: str, root: Path) -> list[Path]:
+    """skeletons/<category>.yaml and skeletons/synth_<category>.yaml in and beside the folder, those that are there."""
+    stem = _file_stem(name)
+    folders = (root / "skeletons", root.parent / "skeletons")
+    return [
+        path
+        for folder in folders
+        for wanted in (stem, _SYNTH + stem)
+        for path in _yaml_files(folder)
+        if _file_stem(path.stem) == wanted
+    ]
+
+
+def _yaml_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.suffix in (".yaml", ".yml") and path.is_file())
+
+
+def _file_stem(name: str) -> str:
+    """'Bar stool', 'bar-stool' -> 'bar_stool': how files and categories are compared."""
+    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
 
 
 def _known(category: Entry, count: int) -> Skeleton | None:

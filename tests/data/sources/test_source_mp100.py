@@ -181,6 +181,58 @@ def test_a_skeleton_file_beside_the_data_is_taken(mp100: Callable[..., RecordSet
     assert mp100(made()).skeleton("mp100_80_hand").describe("wrist") == "where the hand begins"
 
 
+def own_skeleton(folder: Path, name: str, count: int) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"keypoints: [{', '.join(f'own {k}' for k in range(count))}]")
+
+
+@pytest.mark.parametrize("name", ["squirrel_body.yaml", "Squirrel-body.yml", "synth_squirrel_body.yaml"])
+def test_a_skeleton_file_is_found_however_its_name_is_written(
+    mp100: Callable[..., RecordSet], tmp_path: Path, name: str
+) -> None:
+    own_skeleton(tmp_path / "skeletons", name, 17)
+    assert mp100(made()).skeleton("mp100_33_squirrel_body").keypoints[3] == "own 3"
+
+
+def test_a_skeleton_file_with_other_keypoints_than_its_annotations_is_refused(
+    mp100: Callable[..., RecordSet], tmp_path: Path
+) -> None:
+    own_skeleton(tmp_path / "skeletons", "hand.yaml", 4)
+    with pytest.raises(
+        UserError, match=r"skeletons/hand\.yaml: has 4 keypoints, the annotations of category 'hand' have 3$"
+    ):
+        mp100(made())
+
+
+def test_a_skeleton_file_need_fit_only_one_of_the_categories_that_share_its_name(
+    mp100: Callable[..., RecordSet], tmp_path: Path
+) -> None:
+    own_skeleton(tmp_path / "skeletons", "face.yaml", 5)
+    records = mp100(made())
+    assert records.skeleton("mp100_40_face").keypoints[0] == "own 0"
+    assert records.skeleton("mp100_18_face").keypoints[0] == "point 1"
+    own_skeleton(tmp_path / "skeletons", "face.yaml", 6)
+    with pytest.raises(UserError, match="has 6 keypoints, the annotations of category 'face' have 3 or 5"):
+        mp100(made())
+
+
+def test_a_skeleton_file_of_no_category_is_refused_with_the_nearest(
+    mp100: Callable[..., RecordSet], tmp_path: Path, write_json: WriteJson
+) -> None:
+    own_skeleton(tmp_path / "skeletons", "hands.yaml", 3)
+    said = (
+        r"hands\.yaml: named after no category of the annotations; did you mean hand\.yaml\? They have: face, squirrel"
+    )
+    with pytest.raises(UserError, match=said):
+        mp100(made())
+    # One file of several may lack categories that others have; and what lies beside the folder may be another set's.
+    content = write_json(tmp_path / "part.json", made())
+    prepare("mp100", tmp_path, tmp_path / "part", images="none", options={"annotations": content.name})
+    (tmp_path / "skeletons" / "hands.yaml").unlink()
+    own_skeleton(tmp_path.parent / "skeletons", "hands.yaml", 3)
+    assert mp100(made()).skeleton("mp100_80_hand").keypoints[0] == "wrist"
+
+
 def test_the_box_that_pck_divides_by() -> None:
     """A box of 50 x 80 inside its image counts as 49 x 79; one over the edge is cut."""
     assert cleaned_box([10, 10, 50, 80], 200, 200) == (10, 10, 49, 79)

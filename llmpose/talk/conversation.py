@@ -209,9 +209,8 @@ class Conversation:
         turns: list[Turn] = []
         system = ""
         for number, message in enumerate(messages, start=1):
-            if not isinstance(message, Mapping):
-                raise UserError(f"message {number} is a {type(message).__name__}, not a dict with role and content")
-            role, content = message.get("role"), message.get("content")
+            said = _message(message, number)
+            role, content = said.get("role"), said.get("content")
             is_system = role == "system" and number == 1
             if not is_system and role not in ROLES:
                 raise UserError(f"message {number} has the role {role!r}; expected user, assistant or a first system")
@@ -229,6 +228,12 @@ class Conversation:
             else:
                 system = "".join(part.text for part in parts if isinstance(part, TextPart))
         return Conversation(tuple(turns), task=task, record_id=record_id, system=system)
+
+
+def _message(given: object, number: int) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise UserError(f"message {number} is a {type(given).__name__}, not a dict with role and content")
+    return cast(Mapping[str, Any], given)
 
 
 def _read_item(item: object, where: str) -> Part:

@@ -7,12 +7,12 @@ image is fitted into a square (by default padded with the encoder's mean colour,
 that is not square takes its middle (UniPose suppl. §B.3: the pose ViT sees the middle 192 of 256 columns).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ def read_image(source: "ImageSource") -> Image.Image:
     if isinstance(source, Image.Image):
         with _told("image"):
             return _upright_rgb(source, "image")
-    if not isinstance(source, bytes | str | Path):
+    if not isinstance(cast(object, source), bytes | str | Path):
         raise UserError(f"a {type(source).__name__} is no image; give a path, bytes, an array or a PIL image")
     name = f"image of {len(source)} bytes" if isinstance(source, bytes) else str(source)
     with _told(name), Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
@@ -85,7 +85,7 @@ def read_image(source: "ImageSource") -> Image.Image:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _told(name: str) -> Generator[None]:
     """What goes wrong with a picture, in one line that names it."""
     try:
         yield

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from llmpose.commands.options import Device
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -67,6 +69,7 @@ def keypoints(
     ] = "densest",
     batch_size: Annotated[int, typer.Option(help="Questions answered at a time.", min=1)] = 64,
     pictures: Annotated[int, typer.Option(help="Pictures looked at, and kept, at a time.", min=1)] = 8,
+    device: Device = None,
 ) -> None:
     """Find keypoints of anything: by name, by description, or by an example picture with points in it.
 
@@ -120,7 +123,7 @@ def keypoints(
                 paths, opened = _opened(waiting[start : start + pictures], own, unread)
                 if paths:
                     # Not before here: a mistake in the question or in a box is told without waiting for the weights.
-                    asker = asker or _asker(model, detector)
+                    asker = asker or _asker(model, detector, device)
                     talker, processor, finder = asker
                     seen = finder.find(opened, wanted_objects, threshold=threshold) if finder is not None else None
                     given = [
@@ -173,19 +176,29 @@ def _opened(
     return [path for path, _ in found], [image for _, image in found]
 
 
-def _asker(model: Path, detector: str | None) -> tuple[Any, Any, Any]:
-    """Model, processor, and the detector if one is wanted."""
-    from llmpose.model.adapters import load_model
+def _asker(model: Path, detector: str | None, device: str | None) -> tuple[Any, Any, Any]:
+    """Model, processor, and the detector if one is wanted; on the GPU where there is one and no device is named."""
+    import torch
+
+    from llmpose.errors import UserError
+    from llmpose.model.adapters import base_of, is_adapter, load_model
+    from llmpose.model.config import LlmPoseConfig
+    from llmpose.model.loading import device_named
     from llmpose.talk.processing import LlmPoseProcessor, local_folder
 
+    place = device_named(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     folder = local_folder(model, weights=True)
-    talker: Any = load_model(folder).eval()
+    whole = base_of(folder) if is_adapter(folder) else folder
+    if (whole / "config.json").is_file() and not LlmPoseConfig.from_pretrained(whole).knows_keypoints:
+        raise UserError(f"{model}: this model was never trained on keypoints; train one: launch/recipes/kptllm")
+    dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
+    talker: Any = load_model(folder, dtype=dtype)
     finder = None
     if detector is not None:
         from llmpose.talk.detector import Detector
 
-        finder = Detector.from_pretrained(detector)
-    return talker, LlmPoseProcessor.from_pretrained(folder), finder
+        finder = Detector.from_pretrained(detector, device=place)  # in float32: it is small, and boxes are exact
+    return talker.to(place).eval(), LlmPoseProcessor.from_pretrained(folder), finder
 
 
 def _report(

@@ -172,6 +172,11 @@ class LlmPoseConfig(PreTrainedConfig):
         return specs[0].grid[0] * specs[0].grid[1] if specs else 0
 
     @property
+    def knows_keypoints(self) -> bool:
+        """Whether a stage has taught it where keypoints are, in words at least; every keypoint stage says how."""
+        return self.keypoint_answers is not None or self.keypoint_prompts is not None
+
+    @property
     def vision_width(self) -> int:
         """Channels of all encoders side by side."""
         return sum(spec.width for spec in self.encoders())

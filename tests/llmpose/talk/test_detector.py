@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -86,6 +87,9 @@ def test_a_folder_that_is_no_detector_is_told_so(tmp_path: Path, model_folder: P
 
 
 def test_the_command_asks_in_the_boxes_that_were_found(folder: Path, model_folder: Path, tmp_path: Path) -> None:
+    model_folder = copytree(model_folder, tmp_path / "model")
+    config = json.loads((model_folder / "config.json").read_text())
+    (model_folder / "config.json").write_text(json.dumps(config | {"keypoint_answers": "named"}))
     (tmp_path / "in").mkdir()
     for number in range(3):
         picture(number, 64, 64).save(tmp_path / "in" / f"{number}.png")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from io import StringIO
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -244,6 +245,57 @@ def test_what_was_found_is_kept_when_a_later_picture_stops_the_command(saved: Pa
 def test_a_mistake_is_told_before_any_weights_are_read(saved: Path, words: list[str], message: str) -> None:
     (saved / "model/config.json").unlink()
     assert message in str(run("one.png", *words).exception)
+
+
+def test_a_model_of_poses_alone_is_told_so_before_its_weights_are_read(saved: Path) -> None:
+    config = json.loads((saved / "model/config.json").read_text())
+    (saved / "model/model.safetensors").unlink()
+    (saved / "model/config.json").write_text(json.dumps(config | {"keypoint_prompts": None, "keypoint_answers": None}))
+    done = run("one.png", "--keypoints", "nose")
+    assert isinstance(done.exception, UserError)
+    assert str(done.exception).startswith("model: this model was never trained on keypoints")
+    assert not (saved / "out").exists()
+
+
+def test_a_model_that_learnt_keypoints_in_words_alone_is_asked(talker: Callable[..., Talker], saved: Path) -> None:
+    model, processor = deepcopy(talker(1))
+    model.config.keypoint_answers = "named"
+    model.save_pretrained(saved / "model")
+    processor.save_pretrained(saved / "model")
+    assert run("one.png", "--keypoints", "nose").exit_code == 0
+    rmtree(saved / "out")
+    shown = run("one.png", "--support", "example.png", "--points", "nose=1,2")
+    assert "takes no keypoints by example" in str(shown.exception)
+
+
+def test_the_device_reaches_model_and_detector(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[torch.device] = []
+    to = LlmPoseForConditionalGeneration.to
+
+    def noted(model: Any, place: Any) -> Any:
+        moved.append(place)
+        return to(model, place)
+
+    class Blind:
+        def find(self, images: list[Any], *_: Any, **__: Any) -> list[list[Any]]:
+            return [[] for _ in images]
+
+    def detector(_: str, *, device: torch.device) -> Blind:
+        moved.append(device)
+        return Blind()
+
+    monkeypatch.setattr(LlmPoseForConditionalGeneration, "to", noted)
+    monkeypatch.setattr("llmpose.talk.detector.Detector.from_pretrained", detector)
+    words = ["--keypoints", "nose", "--detector", "dino", "--objects", "dog"]
+    assert run("one.png", *words, "--device", "cpu").exit_code == 0
+    assert moved == [torch.device("cpu")] * 2
+
+
+def test_a_device_that_is_not_there_is_one_line(saved: Path) -> None:
+    (saved / "model/model.safetensors").unlink()
+    done = run("one.png", "--keypoints", "nose", "--device", "abacus")
+    assert isinstance(done.exception, UserError)
+    assert "device 'abacus' is not to be had" in str(done.exception)
 
 
 # --- in the chat ------------------------------------------------------------------------------------------------------

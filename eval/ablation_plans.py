@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from eval import papers, papers_keypoints
+from eval.benchmarks.poses import error_columns
 from eval.tables import Column, Row, millimetres, percent
 
 RECIPES = "launch/recipes/unipose"
@@ -146,7 +147,11 @@ def plans(preset: Preset) -> dict[str, Ablation]:
     return {plan.name: plan for plan in every}
 
 
-_POSES = (millimetres("mpjpe_mm", "MPJPE"), millimetres("pa_mpjpe_mm", "PA-MPJPE"))
+_POSES = tuple(error_columns("smpl22"))
+_EXTREME = (
+    millimetres("extreme_mpjpe_mm", "MPJPE, extreme", "smpl22"),
+    millimetres("extreme_pa_mpjpe_mm", "PA-MPJPE, extreme", "smpl22"),
+)
 _WORDS = (percent("bleu4", "BLEU-4"), percent("rouge_l", "ROUGE-L"))
 
 
@@ -190,7 +195,8 @@ def _vision(examples: int) -> Ablation:
         kind="language",
         variants={clip: (*words, *eyes("clip")), pose: (*words, *eyes("pose")), both: (*words, *eyes("clip", "pose"))},
         benchmarks={"": ("pose_estimation", "image_to_text")},
-        columns=(*_POSES, *_WORDS),
+        # Of poses estimated from pictures: ours, and the papers' on other joints.
+        columns=(*error_columns("smpl24", "24 joints"), *error_columns("hmr2_14", "14 joints"), *_WORDS),
         published=tuple(papers.VISUAL_PROCESSOR),
         paper_data="3DPW and ImageScript",
         directions=(
@@ -212,11 +218,7 @@ def _orientation() -> Ablation:
         kind="tokenizer",
         variants={plain: (recipe, "augment.yaw_deg=0", "augment.tilt_deg=0"), noisy: (recipe,)},
         benchmarks={"": ("tokenizer",)},
-        columns=(
-            *_POSES,
-            millimetres("extreme_mpjpe_mm", "MPJPE, extreme"),
-            millimetres("extreme_pa_mpjpe_mm", "PA-MPJPE, extreme"),
-        ),
+        columns=(*_POSES, *_EXTREME),
         published=tuple(papers.TOKENIZER),
         paper_data="AMASS; extreme: MOYO",
         directions=(
@@ -257,10 +259,9 @@ def _tokens(steps: int) -> Ablation:
             Column("parameters", "parameters", "down", digits=0),
             *_POSES,
             millimetres("pve_mm", "PVE"),
-            millimetres("extreme_mpjpe_mm", "MPJPE, extreme"),
-            millimetres("extreme_pa_mpjpe_mm", "PA-MPJPE, extreme"),
+            *_EXTREME,
             millimetres("extreme_pve_mm", "PVE, extreme"),
-            millimetres("turned_mpjpe_mm", "MPJPE, turned"),
+            millimetres("turned_mpjpe_mm", "MPJPE, turned", "smpl22"),
         ),
         published=tuple(papers.TOKENIZER),
         paper_data="AMASS; extreme: MOYO; 80 tokens, the whole training",
@@ -285,9 +286,14 @@ def _single(examples: int) -> Ablation:
     for task, variant in alone.items():
         sees = eyes("clip", "pose") if SET_OF[task] in ("imagescript", "imagediff", "people") else ()
         variants[variant] = (*language_words({task: examples}), *sees)
-        column = millimetres if METRIC_OF[task] == "mpjpe_mm" else percent
-        columns.append(column(f"{task}.{METRIC_OF[task]}", task.replace("_", " ")))
-        directions.append(Direction(columns[-1].key, everything, variant, "learning all tasks helps this one"))
+        key, label = f"{task}.{METRIC_OF[task]}", task.replace("_", " ")
+        directions.append(Direction(key, everything, variant, "learning all tasks helps this one"))
+        if METRIC_OF[task] == "mpjpe_mm":
+            columns.append(millimetres(key, label, "smpl24" if task == "pose_estimation" else "smpl22"))
+        else:
+            columns.append(percent(key, label))
+    # The papers' is over other joints.
+    columns.append(millimetres("pose_estimation.mpjpe_14_mm", "pose estimation, 14 joints", "hmr2_14"))
     return Ablation(
         name="single_task",
         title="One task alone or all together (UniPose †, Tab. 2 to 5)",
@@ -369,5 +375,6 @@ def _published_single() -> list[Row]:
     rows = []
     for method in ("UniPose", papers.SINGLE):
         found = {task: next(row for row in table if row.method == method).values for task, table in tables.items()}
-        rows.append(Row(method, "paper", {f"{task}.{METRIC_OF[task]}": found[task][METRIC_OF[task]] for task in TASKS}))
+        metrics = {**METRIC_OF, "pose_estimation": "mpjpe_14_mm"}
+        rows.append(Row(method, "paper", {f"{task}.{key}": found[task][key] for task, key in metrics.items()}))
     return rows

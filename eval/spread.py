@@ -4,10 +4,12 @@ llmpose eval spread --runs runs/eval_seed0 --runs runs/eval_seed1 --runs runs/ev
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from eval import papers
 from eval.benchmarks.base import Result
+from eval.benchmarks.poses import error_columns
 from eval.metrics.base import mean_and_variance
 from eval.tables import Column, Row, Table, millimetres, percent
 from llmpose.errors import UserError
@@ -15,10 +17,14 @@ from llmpose.errors import UserError
 _MEANS = [
     *(percent(key, label) for key, label in (("r_precision_top3", "R@3"), ("bleu4", "BLEU-4"), ("rouge_l", "ROUGE-L"))),
     percent("meteor", "METEOR"),
-    millimetres("mpjpe_mm", "MPJPE"),
-    millimetres("pa_mpjpe_mm", "PA-MPJPE"),
+    *error_columns("smpl22"),
+    millimetres("mpjpe_24_mm", "MPJPE, 24 joints", "smpl24"),
+    millimetres("pa_mpjpe_24_mm", "PA-MPJPE, 24 joints", "smpl24"),
+    *error_columns("hmr2_14", "14 joints"),
     Column("fid", "FID", "down", digits=3),
 ]
+_ESTIMATED = {"mpjpe_mm": "mpjpe_24_mm", "pa_mpjpe_mm": "pa_mpjpe_24_mm"}
+"""The tasks are rows here: what pose estimation measures on 24 joints must not stand below errors of 22."""
 
 
 def spread_tables(folders: Sequence[Path]) -> list[Table]:
@@ -32,7 +38,8 @@ def spread_tables(folders: Sequence[Path]) -> list[Table]:
         found = [Result.read(folder, task) for folder in folders]
         runs = [result.table.rows[0].values for result in found if result is not None]
         if len(runs) == len(folders):
-            ours[task] = mean_and_variance(runs)
+            names = _ESTIMATED if task == "pose_estimation" else {}
+            ours[task] = {names.get(key, key): both for key, both in mean_and_variance(runs).items()}
     if not ours:
         raise UserError(f"no benchmark has a table in all of {', '.join(str(folder) for folder in folders)}")
     return [_table("means", _MEANS, ours, 0, len(folders)), _table("variances", _variances(), ours, 1, len(folders))]
@@ -40,7 +47,7 @@ def spread_tables(folders: Sequence[Path]) -> list[Table]:
 
 def _variances() -> list[Column]:
     """Shown in squared printed units: percent squared is ten thousand times the variance of a share."""
-    return [Column(c.key, c.label, "down", scale=c.scale**2, digits=2 if c.key != "fid" else 4) for c in _MEANS]
+    return [replace(c, better="down", scale=c.scale**2, digits=2 if c.key != "fid" else 4) for c in _MEANS]
 
 
 def _table(

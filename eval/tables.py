@@ -27,6 +27,8 @@ class Column:
     better: Literal["up", "down"]
     scale: float = 1.0
     digits: int = 1
+    joints: str = ""
+    """For errors of joints: whose (a protocol's name in eval.metrics.body). Other joints have a column of their own."""
 
     def show(self, value: float | None) -> str:
         return MISSING if value is None or value != value else f"{value * self.scale:.{self.digits}f}"
@@ -40,8 +42,8 @@ def percent(key: str, label: str) -> Column:
     return Column(key, label, "up", scale=100.0)
 
 
-def millimetres(key: str, label: str) -> Column:
-    return Column(key, label, "down")
+def millimetres(key: str, label: str, joints: str = "") -> Column:
+    return Column(key, label, "down", joints=joints)
 
 
 @dataclass

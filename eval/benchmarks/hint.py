@@ -7,17 +7,16 @@ must be true ones: if the third row is as good as the second, it was not the mea
 import numpy as np
 
 from eval.benchmarks.base import Bench, Benchmark, Result
-from eval.benchmarks.poses import PoseScores, said_poses
+from eval.benchmarks.poses import PoseScores, error_columns, said_poses
 from eval.benchmarks.taskset import TaskSet, describe_need
 from eval.metrics.base import bootstrap_mean
 from eval.predict import Question
-from eval.tables import Column, Row, Table, millimetres, percent
+from eval.tables import Column, Row, Table, percent
 
 LIMIT = 300
 PLAIN, TRUE, FALSE = "image alone", "image and its description", "image and another's description"
 _COLUMNS = [
-    millimetres("mpjpe_mm", "MPJPE"),
-    millimetres("pa_mpjpe_mm", "PA-MPJPE"),
+    *error_columns("smpl24"),
     Column("change_mm", "change of MPJPE", "down"),
     percent("improved", "improved"),
 ]

@@ -2,14 +2,13 @@
 
 from eval import papers
 from eval.benchmarks.base import Bench, Benchmark, Result
-from eval.benchmarks.poses import PoseScores, said_poses, trivial_rows, without_pose
+from eval.benchmarks.poses import PoseScores, error_columns, said_poses, trivial_rows, without_pose
 from eval.benchmarks.taskset import TaskSet, describe_need
-from eval.tables import Column, Headline, Table, millimetres
+from eval.tables import Column, Headline, Table
 
 COPY = "copying pose A"
 _COLUMNS = [
-    millimetres("mpjpe_mm", "MPJPE"),
-    millimetres("pa_mpjpe_mm", "PA-MPJPE"),
+    *error_columns("smpl22"),
     Column("fid", "FID", "down", digits=3),
 ]
 

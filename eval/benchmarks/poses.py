@@ -15,11 +15,20 @@ from eval.benchmarks.taskset import TaskSet
 from eval.metrics.body import PROTOCOLS, BodyError
 from eval.metrics.retrieval import fid, recall_table
 from eval.predict import Prediction
-from eval.tables import Row, RowKind
+from eval.tables import Column, Row, RowKind, millimetres
 from llmpose.body.pose import Pose
 
 MAX_TRAIN = 4000
 """Training records that the baselines draw and look up answers in."""
+
+
+def error_columns(protocol: str, label: str = "") -> list[Column]:
+    """MPJPE and PA-MPJPE over one protocol's joints, as `PoseScores.row` fills them; `label` says which joints."""
+    key, about = PROTOCOLS[protocol].key, f", {label}" if label else ""
+    return [
+        millimetres(key("mpjpe_mm"), f"MPJPE{about}", protocol),
+        millimetres(key("pa_mpjpe_mm"), f"PA-MPJPE{about}", protocol),
+    ]
 
 
 def said_poses(answers: dict[str, Prediction], ids: Sequence[str]) -> tuple[Tensor, int]:
@@ -72,9 +81,9 @@ class PoseScores:
         return metric
 
     def row(self, method: str, kind: RowKind, poses: Tensor, note: str = "") -> Row:
-        error = self.error(poses)
-        values = error.compute()
-        intervals = {name: (i.low, i.high) for name, i in error.intervals().items()} if kind == "ours" else {}
+        error, key = self.error(poses), self.protocol.key
+        values = {key(name) if name.endswith("_mm") else name: value for name, value in error.compute().items()}
+        intervals = {key(name): (i.low, i.high) for name, i in error.intervals().items()} if kind == "ours" else {}
         if self.features is not None:
             generated = pose_features(self.bench.retrieval, poses)
             values["fid"] = fid(self.features, generated)

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from eval.benchmarks.base import Bench, Benchmark, Result
 from eval.benchmarks.features import pose_features, text_features
-from eval.benchmarks.poses import said_poses
+from eval.benchmarks.poses import error_columns, said_poses
 from eval.benchmarks.taskset import TaskSet, describe_need
 from eval.metrics.body import PROTOCOLS, BodyError
 from eval.metrics.retrieval import r_precision_unipose
 from eval.predict import Prediction, Question
-from eval.tables import Row, RowKind, Table, millimetres, percent
+from eval.tables import Row, RowKind, Table, percent
 from llmpose.body.pose import Pose
 from llmpose.talk.conversation import Conversation, ImagePart, PosePart
 
@@ -28,8 +28,7 @@ ESTIMATE, EDIT, DESCRIBE = (
     "Describe this pose in words.",
 )
 _COLUMNS = [
-    millimetres("mpjpe_mm", "MPJPE"),
-    millimetres("pa_mpjpe_mm", "PA-MPJPE"),
+    *error_columns("smpl22"),
     percent("r_precision_top3", "R@3"),
 ]
 

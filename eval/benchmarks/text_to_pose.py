@@ -2,16 +2,15 @@
 
 from eval import papers
 from eval.benchmarks.base import Bench, Benchmark, Result
-from eval.benchmarks.poses import PoseScores, said_poses, trivial_rows, without_pose
+from eval.benchmarks.poses import PoseScores, error_columns, said_poses, trivial_rows, without_pose
 from eval.benchmarks.taskset import TaskSet, describe_need
-from eval.tables import Column, Headline, Row, Table, millimetres, percent
+from eval.tables import Column, Headline, Row, Table, percent
 
 KS = (5, 10, 20)
 _COLUMNS = [
     *(percent(f"r_t2p_{k}", f"T2P@{k}") for k in KS),
     *(percent(f"r_p2t_{k}", f"P2T@{k}") for k in KS),
-    millimetres("mpjpe_mm", "MPJPE"),
-    millimetres("pa_mpjpe_mm", "PA-MPJPE"),
+    *error_columns("smpl22"),
     Column("fid", "FID", "down", digits=3),
 ]
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from data.records import RecordSet
 from eval import papers
 from eval.benchmarks.base import Bench, Benchmark, MissingNeed, Result
+from eval.benchmarks.poses import error_columns
 from eval.benchmarks.taskset import chosen_rows
 from eval.metrics.body import PROTOCOLS, BodyError, pve_mm
 from eval.tables import Column, Headline, Row, Table, millimetres, percent
@@ -31,14 +32,13 @@ _NEED = (
 _COLUMNS = [
     Column("num_pose_tokens", "tokens", "down", digits=0),
     Column("codebook_size", "codes", "down", digits=0),
-    millimetres("mpjpe_mm", "MPJPE"),
-    millimetres("pa_mpjpe_mm", "PA-MPJPE"),
+    *error_columns("smpl22"),
     millimetres("pve_mm", "PVE"),
-    millimetres("body_mpjpe_mm", "body only"),
-    millimetres("extreme_mpjpe_mm", "extreme MPJPE"),
-    millimetres("extreme_pa_mpjpe_mm", "extreme PA"),
+    millimetres("body_mpjpe_mm", "body only", "tokenizer21"),
+    millimetres("extreme_mpjpe_mm", "extreme MPJPE", "smpl22"),
+    millimetres("extreme_pa_mpjpe_mm", "extreme PA", "smpl22"),
     millimetres("extreme_pve_mm", "extreme PVE"),
-    millimetres("turned_mpjpe_mm", "turned MPJPE"),
+    millimetres("turned_mpjpe_mm", "turned MPJPE", "smpl22"),
     percent("codebook_usage", "codes used"),
     Column("perplexity", "perplexity", "up", digits=0),
 ]

@@ -12,17 +12,16 @@ from torch import Tensor
 
 from data.tasks.referring import referring_phrase
 from eval.benchmarks.base import Bench, Benchmark, MissingNeed, Result
-from eval.benchmarks.poses import said_poses
+from eval.benchmarks.poses import error_columns, said_poses
 from eval.benchmarks.taskset import TaskSet, chosen_rows, describe_need
 from eval.metrics.body import PROTOCOLS, BodyError
 from eval.predict import Question
-from eval.tables import Row, Table, millimetres, percent
+from eval.tables import Row, Table, percent
 from llmpose.errors import UserError
 
 LIMIT = 200
 _COLUMNS = [
-    millimetres("mpjpe_mm", "MPJPE"),
-    millimetres("pa_mpjpe_mm", "PA-MPJPE"),
+    *error_columns("smpl24"),
     percent("found", "nearest to whom was meant"),
 ]
 

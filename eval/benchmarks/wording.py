@@ -14,11 +14,12 @@ import yaml
 
 from data.tasks import TALKS, TASKS
 from eval.benchmarks.base import Bench, Benchmark, MissingNeed, Result
-from eval.benchmarks.poses import PoseScores, said_poses
+from eval.benchmarks.poses import PoseScores, error_columns, said_poses
 from eval.benchmarks.taskset import TaskSet
+from eval.metrics.body import PROTOCOLS
 from eval.metrics.text import rouge_l
 from eval.predict import Prediction, Question
-from eval.tables import Row, Table, millimetres, percent
+from eval.tables import Row, Table, percent
 
 PARAPHRASES = Path(__file__).with_name("paraphrases.yaml")
 WORDINGS = {"train": "as in training", "held_out": "held-out templates", "free": "as people type"}
@@ -26,8 +27,7 @@ LIMIT = 120
 """Records of each task and wording, unless the bench asks for fewer."""
 _COLUMNS = [
     percent("right_kind", "right kind of answer"),
-    millimetres("mpjpe_mm", "MPJPE"),
-    millimetres("pa_mpjpe_mm", "PA-MPJPE"),
+    *error_columns("smpl22"),
     percent("rouge_l", "ROUGE-L"),
 ]
 
@@ -64,7 +64,8 @@ class Wording(Benchmark):
             return None
         protocol = (
             "answers free in kind: nothing constrains them to words or poses; right kind: one pose, or words without a "
-            "pose; an answer without a pose counts as the rest pose; held-out templates: "
+            f"pose; an answer without a pose counts as the rest pose; errors: {PROTOCOLS['smpl22'].about}; held-out "
+            "templates: "
             f"{len(TASKS['text_to_pose'].templates('held_out'))} a task, "
             f"{len(TALKS['talk_edit'].templates('held_out'))} a second turn; "
             f"typed: {len(paraphrases()['text_to_pose'])}"

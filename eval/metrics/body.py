@@ -39,6 +39,13 @@ class JointProtocol:
     """Joints of the source whose mean is the root; None: no alignment at all."""
     about: str
 
+    def key(self, name: str) -> str:
+        """What tables call an error: mpjpe_mm over SMPL's own joints, mpjpe_14_mm over 14 regressed ones.
+
+        The two never share a column.
+        """
+        return name if self.source == "smpl24" else f"{name.removesuffix('_mm')}_{len(self.scored)}_mm"
+
     def rooted(self, joints_m: Tensor) -> Tensor:
         """The scored joints, the root at the origin: (..., J_source, 3) -> (..., J_scored, 3)."""
         scored = joints_m[..., list(self.scored), :]

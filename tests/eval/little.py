@@ -12,8 +12,11 @@ from transformers import CLIPVisionConfig, LlamaConfig
 from data.pair_set import PairSet
 from data.record import PairRecord, Record
 from data.record_set import RecordSet
+from eval import papers
 from eval.benchmarks.base import Bench
+from eval.metrics.body import PROTOCOLS
 from eval.predict import Prediction, Question
+from eval.tables import Table
 from llmpose.body.pose import Pose
 from llmpose.model.config import LlmPoseConfig, VisionEncoderSpec
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
@@ -118,6 +121,20 @@ def write_model(folder: Path) -> Path:
     model.save_pretrained(folder)
     LlmPoseProcessor.for_model(config, tokenizer, PoseTokenizer(vq).eval()).save_pretrained(folder)
     return folder
+
+
+def check_joints(table: Table, *, says_protocol: bool = True) -> None:
+    """A column of joint errors says whose joints; published rows in it are of these, and ours by the protocol too."""
+    for column in table.columns:
+        key = column.key.rpartition(".")[2]
+        assert ("mpjpe" in key) == bool(column.joints), f"{table.name}: {column.key} is over {column.joints!r}"
+        kinds = {row.kind for row in table.rows if column.key in row.values}
+        if column.joints and "paper" in kinds:
+            assert papers.JOINTS[key] == column.joints, f"{table.name}: published {key} are not {column.joints}"
+        if column.joints and kinds - {"paper"} and says_protocol:
+            assert PROTOCOLS[column.joints].about in table.protocol, f"{table.name}: {key} is not {column.joints}"
+    published = {key.rpartition(".")[2] for row in table.rows if row.kind == "paper" for key in row.values}
+    assert {key for key in published if "mpjpe" in key} <= set(papers.JOINTS)
 
 
 class KnowsAll(torch.nn.Module):

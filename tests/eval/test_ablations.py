@@ -13,7 +13,7 @@ from eval.ablations import PARTS, Lab, as_table, run_ablations, slug, verdict
 from eval.benchmarks.base import Bench
 from eval.tables import millimetres, percent
 from llmpose.errors import BadUsage
-from tests.eval.little import write_model, write_world
+from tests.eval.little import check_joints, write_model, write_world
 from train.recipe import load_recipe
 from train.tokenizer import TokenizerRecipe, tokenizer_config
 
@@ -61,6 +61,18 @@ def test_every_shared_part_is_a_valid_recipe(preset: str, root_dir: Path) -> Non
     for kind, file in PARTS.values():
         recipe = load_recipe([str(root_dir / "launch/recipes" / file)], PRESETS[preset].words.get(kind, ()))
         assert recipe.kind == kind
+
+
+@pytest.mark.parametrize("name", plans(PRESETS["tiny"]))
+def test_published_errors_share_no_column_with_other_joints(name: str) -> None:
+    plan = plans(PRESETS["tiny"])[name]
+    measured = {c.key: 1.0 for c in plan.columns if "_14_" not in c.key}  # the benchmarks of ablations have 22 or 24
+    table = as_table(plan, {variant: [measured] for variant in plan.variants}, "the world", PRESETS["tiny"])
+    check_joints(table, says_protocol=False)
+    for column in plan.columns:
+        if column.joints and column.key in measured:
+            estimated = "pose_estimation" in (column.key.partition(".")[0], *plan.benchmarks.get("", ()))
+            assert column.joints == ("smpl24" if estimated else "smpl22"), column.key
 
 
 def little_plan() -> Ablation:

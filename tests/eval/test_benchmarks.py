@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ from rich.console import Console
 
 from data.record_set import RecordSet
 from data.tasks import TASKS
+from eval import papers
 from eval.benchmarks import BENCHMARKS
 from eval.benchmarks.base import Bench, MissingNeed, Result
 from eval.benchmarks.pose_decoding import causal_twin
 from eval.benchmarks.taskset import SETS, TaskSet, chosen_rows
 from eval.run import evaluate, names_of
+from eval.spread import spread_tables
 from eval.summary import figures_of
+from eval.tables import millimetres
 from llmpose.errors import BadUsage
-from tests.eval.little import COUNTS, KnowsAll, OracleBench, write_model, write_world
+from tests.eval.little import COUNTS, KnowsAll, OracleBench, check_joints, write_model, write_world
 
 SEVEN = ("pose_to_text", "pose_diff", "image_to_text", "image_diff", "text_to_pose", "pose_estimation", "pose_editing")
 
@@ -97,6 +101,34 @@ def test_trivial_baselines_and_published_rows_stand_beside_it(name: str, world: 
     assert stored.scores == result.scores
 
 
+def test_errors_of_other_joints_have_columns_of_their_own(world: Path, tmp_path: Path) -> None:
+    result = BENCHMARKS["pose_estimation"]().run(oracle(world, tmp_path))
+    assert result is not None
+    labels = {column.key: column.label for column in result.table.columns}
+    assert labels["mpjpe_mm"] == "MPJPE, 24 joints"
+    assert labels["mpjpe_14_mm"] == "MPJPE, 14 joints"
+    by_kind = {
+        kind: {k for row in result.table.rows if row.kind == kind for k in row.values} for kind in ("ours", "paper")
+    }
+    assert by_kind["ours"] & set(labels) == {"mpjpe_mm", "pa_mpjpe_mm"}
+    assert by_kind["paper"] == {"mpjpe_14_mm", "pa_mpjpe_14_mm"}
+    mixed = replace(result.table, columns=[millimetres("mpjpe_mm", "MPJPE", "smpl24")], rows=papers.TEXT_TO_POSE)
+    with pytest.raises(AssertionError, match="published mpjpe_mm are not smpl24"):
+        check_joints(mixed)
+
+
+def test_means_over_seeds_keep_the_joints_of_each_task_apart(world: Path, tmp_path: Path) -> None:
+    runs = [tmp_path / "a", tmp_path / "b"]
+    for run in runs:
+        for name in ("text_to_pose", "pose_estimation"):
+            BENCHMARKS[name]().run(oracle(world, run))
+    for table in spread_tables(runs):
+        check_joints(table, says_protocol=False)
+        ours = {row.method: set(row.values) for row in table.rows if row.kind == "ours"}
+        assert "mpjpe_mm" in ours["text to pose"]
+        assert ours["pose estimation"] == {"mpjpe_24_mm", "pa_mpjpe_24_mm"}
+
+
 def test_copying_pose_a_scores_what_the_copy_baseline_says(world: Path, tmp_path: Path) -> None:
     bench = oracle(world, tmp_path)
     test = TaskSet.load("pose_editing", bench, "test")
@@ -152,6 +184,7 @@ def test_an_untrained_model_goes_through_all_benchmarks_and_a_second_run_asks_no
     for result in results:
         assert all(np.isfinite(v) for v in result.table.rows[0].values.values())
         assert (tmp_path / "tables" / f"{result.table.name}.md").is_file()
+        check_joints(result.table)
     decoding = next(r.table for r in results if r.table.name == "pose_decoding")
     assert decoding.rows[0].values["speedup_mixed_vs_causal"] > 1
 

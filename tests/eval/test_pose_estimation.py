@@ -17,7 +17,7 @@ from eval.predict import Prediction, Question
 from llmpose.body.files import ENVIRONMENT
 from llmpose.body.model import load_body_model
 from llmpose.body.pose import Pose
-from tests.eval.little import write_model, write_world
+from tests.eval.little import check_joints, write_model, write_world
 
 COUNT = 4
 SCORED, ROOT = [*range(25, 38), 43], 39
@@ -120,8 +120,10 @@ def test_a_model_is_scored_on_points_whether_there_are_poses_or_not(
     off = (found - found[:, [root]]) - (truth - truth[:, [root]])
     errors = 1000 * np.linalg.norm(off[:, scored], axis=-1).mean(axis=1)
     ours = result.table.rows[0]
-    assert ours.values["mpjpe_mm"] == pytest.approx(errors.mean(), rel=1e-4)
+    assert ours.values["mpjpe_14_mm"] == pytest.approx(errors.mean(), rel=1e-4)
     assert result.table.n == COUNT
+    check_joints(result.table)
+    assert [column.key for column in result.table.columns] == ["mpjpe_14_mm", "pa_mpjpe_14_mm"]
     assert [result.scores[i] for i in ids] == pytest.approx(errors, rel=1e-4)
     assert any(row.method == "mean pose" for row in result.table.rows)  # of DATA/people's training split
 
@@ -138,7 +140,7 @@ def test_one_point_out_of_fourteen_moved_by_14_cm_costs_a_centimetre(
     result = BENCHMARKS["pose_estimation_h36m"]().run(bench_on(records, world, tmp_path / "out", SaysRest))
     assert result is not None
     assert list(result.scores.values()) == pytest.approx([10, 0, 0, 0], abs=1e-3)
-    assert result.table.rows[0].values["mpjpe_mm"] == pytest.approx(2.5, abs=1e-3)
+    assert result.table.rows[0].values["mpjpe_14_mm"] == pytest.approx(2.5, abs=1e-3)
 
 
 def test_records_that_are_left_out_are_counted_and_the_stand_in_is_refused(

@@ -10,6 +10,7 @@ import torch
 from data.records import Record, RecordSet
 from eval.benchmarks.base import Bench, MissingNeed
 from eval.benchmarks.tokenizer import Tokenizer, tokenizers, turn_anyhow
+from tests.eval.little import check_joints
 from tokenizer_vq import PoseTokenizer, PoseTokenizerConfig
 
 
@@ -41,6 +42,7 @@ def test_a_folder_of_runs_is_a_curve(root: Path, tmp_path: Path) -> None:
     keys = {column.key for column in result.table.columns}
     assert all(keys <= set(row.values) and np.isfinite(list(row.values.values())).all() for row in ours)
     assert all(row.values["pa_mpjpe_mm"] <= row.values["mpjpe_mm"] for row in ours)
+    check_joints(result.table)
     assert result.table.row("the mean pose").values["mpjpe_mm"] > 0
     assert result.table.row("with orientation noise").values["extreme_mpjpe_mm"] == 23.1
     assert set(result.scores) == {f"amass{n}" for n in range(12)}

@@ -17,7 +17,7 @@ from eval.run import evaluate
 from eval.zero_shot import ZERO_SHOT
 from llmpose.body.pose import Pose
 from llmpose.talk.conversation import Conversation, fill_template
-from tests.eval.little import COUNTS, OracleBench, write_model, write_world
+from tests.eval.little import COUNTS, OracleBench, check_joints, write_model, write_world
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +115,8 @@ def test_an_untrained_model_goes_through_all_of_it(
     bench = Bench(world, tmp_path, model_dir=model, limit=3, batch_size=4, max_new_tokens=4)
     results = evaluate(["zero-shot"], bench)
     assert [result.table.name for result in results] == list(ZERO_SHOT)
+    for result in results:
+        check_joints(result.table)
     wording, _, _, talk = results
     assert len(wording.table.rows) == 3 * len({**TASKS, **TALKS})
     assert all(0 <= row.values["right_kind"] <= 1 for row in wording.table.rows)

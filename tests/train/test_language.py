@@ -159,6 +159,24 @@ def test_stages_with_adapters_freeze_what_the_table_freezes(sets: dict[str, Path
     assert isinstance(wrapped, PeftModel)
 
 
+def test_eyes_may_join_an_adapter_in_stage_3(sets: dict[str, Path], tmp_path: Path):
+    """The way of the `small` recipes: stage 2 adapts a model without eyes."""
+    blind = run(load_recipe([], words("align", sets, tmp_path / "align", "max_steps=2")))
+    more = [*eyes(sets), "max_steps=2", f"start_from={tmp_path / 'align'}"]
+    seeing = run(load_recipe([], words("projector", sets, tmp_path / "projector", *more)))
+    more = ["max_steps=2", f"start_from={tmp_path / 'projector'}"]
+    last = run(load_recipe([], words("instruct", sets, tmp_path / "instruct", *more)))
+    before, joined, after = (load_model(model_folder(one.model)) for one in (blind, seeing, last))
+    assert before.vision is None
+    for model in (joined, after):
+        assert [spec.name for spec in model.config.encoders()] == ["clip", "pose"]
+    language = [name for name, _ in before.named_parameters()]
+    state, later = before.state_dict(), joined.state_dict()
+    assert all(torch.allclose(state[name], later[name], atol=1e-6) for name in language)  # only the projector learnt
+    assert {"loss_image_to_text", "loss_pose_estimation"} <= set(seeing.metrics)
+    assert "loss_pose_editing" in last.metrics
+
+
 def test_a_stopped_language_stage_goes_on_to_the_very_same_weights(sets: dict[str, Path], tmp_path: Path):
     for name, stops in (("whole", [None]), ("halves", [2, None])):
         for stop in stops:

@@ -174,6 +174,7 @@ class TaskSet:
             "text_to_pose": "text",
             "pose_to_text": "pose",
             "pose_diff": "pair of poses",
+            "pose_editing": "pose A with its instruction",
             "image_diff": "pair of images",
         }
         return names.get(self.task, "image")

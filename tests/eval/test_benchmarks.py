@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from data.tasks import TASKS
 from eval import papers
 from eval.benchmarks import BENCHMARKS
 from eval.benchmarks.base import Bench, MissingNeed, Result
+from eval.benchmarks.neighbours import nearest_training
 from eval.benchmarks.pose_decoding import causal_twin
 from eval.benchmarks.taskset import SETS, TaskSet, chosen_rows
 from eval.run import evaluate, names_of
@@ -25,7 +27,7 @@ from eval.spread import spread_tables
 from eval.summary import figures_of
 from eval.tables import millimetres
 from llmpose.errors import BadUsage
-from tests.eval.little import COUNTS, KnowsAll, OracleBench, check_joints, write_model, write_world
+from tests.eval.little import COUNTS, KnowsAll, OracleBench, check_joints, pose_of, write_model, write_world
 
 SEVEN = ("pose_to_text", "pose_diff", "image_to_text", "image_diff", "text_to_pose", "pose_estimation", "pose_editing")
 
@@ -87,6 +89,7 @@ def test_trivial_baselines_and_published_rows_stand_beside_it(name: str, world: 
     assert result is not None
     kinds = [row.kind for row in result.table.rows]
     assert kinds.count("baseline") >= 3
+    assert sum("nearest training" in row.method for row in result.table.rows) == 1
     assert kinds.count("paper") >= 2
     (figure,) = figures_of([result.table])
     assert figure.task == name
@@ -139,6 +142,25 @@ def test_copying_pose_a_scores_what_the_copy_baseline_says(world: Path, tmp_path
     true = bench.joints(test.target_poses())
     distance = ((copied - copied[:, :1]) - (true - true[:, :1]))[:, :22].norm(dim=-1).mean() * 1000
     assert result.table.row("copying pose A").values["mpjpe_mm"] == pytest.approx(distance.item(), rel=1e-4)
+
+
+def test_the_nearest_edit_is_alike_in_pose_a_and_in_words(world: Path, tmp_path: Path) -> None:
+    bench = Bench(world, tmp_path)
+    train = TaskSet.load("pose_editing", bench, "train")
+    assert nearest_training(bench, train, train).tolist() == list(range(len(train)))
+
+    def edits(*pairs: tuple[int, str]) -> Any:
+        poses = torch.stack([torch.from_numpy(pose_of(number)) for number, _ in pairs])
+        return SimpleNamespace(
+            task="pose_editing",
+            input_name="pose A with its instruction",
+            pair_poses=lambda: (poses, torch.zeros_like(poses)),
+            first_texts=lambda: [text for _, text in pairs],
+        )
+
+    known = edits((0, "lift the left arm"), (0, "bend the right knee"), (1, "lift the left arm"), (2, "turn the head"))
+    asked = edits((0, "bend the right knee more"), (1, "lift the left arm a bit"), (2, "say hello"))
+    assert nearest_training(bench, asked, known).tolist() == [1, 2, 3]
 
 
 @pytest.mark.parametrize("task", SEVEN)

@@ -3,15 +3,15 @@
 What cannot run for want of data or models is named with the way to get it; within a group the others go on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
-from eval.benchmarks import BENCHMARKS, SPLITS
-from eval.benchmarks.base import Bench, MissingNeed, Result
+from eval.benchmarks import BENCHMARKS, CROSS, SPLITS, cross_benchmark
+from eval.benchmarks.base import Bench, Benchmark, MissingNeed, Result
 from eval.zero_shot import ZERO_SHOT
 from llmpose.errors import BadUsage
 
@@ -21,12 +21,16 @@ GROUPS = {"all": list(BENCHMARKS), "zero-shot": list(ZERO_SHOT)}
 
 def names_of(wanted: Sequence[str]) -> list[str]:
     """Benchmarks by name or group (all, zero-shot), each once."""
-    unknown = [name for name in wanted if name not in GROUPS and name not in EVERYTHING]
+    unknown = [name for name in wanted if name not in GROUPS and _made(name) is None]
     if unknown:
         near = get_close_matches(unknown[0], EVERYTHING, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join([*EVERYTHING, *GROUPS])}"
         raise BadUsage(f"no benchmark is called {unknown[0]!r}; {hint}")
     return list(dict.fromkeys(name for word in wanted for name in GROUPS.get(word, [word])))
+
+
+def _made(name: str) -> "Callable[[], Benchmark] | None":
+    return EVERYTHING.get(name) or cross_benchmark(name)
 
 
 def evaluate(wanted: Sequence[str], bench: Bench, console: Console | None = None) -> list[Result]:
@@ -35,8 +39,10 @@ def evaluate(wanted: Sequence[str], bench: Bench, console: Console | None = None
     results: list[Result] = []
     missing: list[str] = []
     for name in names:
+        make = _made(name)
+        assert make is not None, name
         try:
-            result = EVERYTHING[name]().run(bench)
+            result = make().run(bench)
         except MissingNeed as error:
             if name in wanted:
                 raise
@@ -66,6 +72,7 @@ def list_benchmarks(console: Console) -> None:
         benchmark = make()
         reads, _, _ = benchmark.needs.partition(":")
         benchmarks.add_row(name, benchmark.title, reads)
+    benchmarks.add_row(f"{CROSS}NAME", "The same, another super-category left out", "DATA/mp100_cross_NAME")
     sets = RichTable("DATA/", "what it is and how to get it", title="Sets", title_justify="left")
     for name, how in {**HOW_TO_GET, **{name: f"{one.title}: {one.how}" for name, one in SETS.items()}}.items():
         sets.add_row(name, how)

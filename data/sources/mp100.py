@@ -45,7 +45,8 @@ GROUPS: dict[str, Callable[[Entry], bool]] = {
     "vehicle": lambda category: category.get("supercategory") == "vehicle",
     "furniture": lambda category: category.get("supercategory") == "furniture",
 }
-"""Groups that tests across super-categories leave out of training, one at a time (POMNet)."""
+"""Groups that tests across super-categories leave out of training, one at a time (POMNet). Any super-category of the
+files is one, too."""
 
 
 def _read(
@@ -58,10 +59,19 @@ def _read(
     without: str = "",
 ) -> Items:
     if without:
-        choice(without, GROUPS, "option without")
-        yield from _regrouped(_plain(root, None, rejects, number, annotations), GROUPS[without], split)
+        files = _files(root, None, number, annotations)
+        group = _group(without, [category for path, _ in files for category in read_coco(path)["categories"]])
+        yield from _regrouped(_plain(root, None, rejects, number, annotations), group, split)
     else:
         yield from _plain(root, split, rejects, number, annotations)
+
+
+def _group(wanted: str, categories: Sequence[Entry]) -> Callable[[Entry], bool]:
+    """Which categories are meant: one of GROUPS or a super-category, "four-legged animal" as four_legged_animal."""
+    there = {name: is_kept for name, is_kept in GROUPS.items() if any(map(is_kept, categories))}
+    for name in sorted({_underscored(category.get("supercategory", "")) for category in categories} - {""}):
+        there.setdefault(name, lambda category, name=name: _underscored(category.get("supercategory", "")) == name)
+    return there[choice(_underscored(wanted), there, "option without")]
 
 
 def _regrouped(items: Items, is_kept: Callable[[Entry], bool], split: str | None) -> Items:
@@ -185,7 +195,11 @@ def cleaned_box(box_xywh: Sequence[float], width: int, height: int) -> tuple[flo
 
 def skeleton_name(category: Entry) -> str:
     """mp100_40_face: the id tells the two faces apart."""
-    return f"mp100_{category.get('id')}_{re.sub(r'[^a-z0-9]+', '_', str(category.get('name', '')).lower()).strip('_')}"
+    return f"mp100_{category.get('id')}_{_underscored(category.get('name', ''))}"
+
+
+def _underscored(text: object) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", str(text).lower()).strip("_")
 
 
 def keypoint_counts(content: Mapping[str, Any]) -> dict[Any, int]:
@@ -399,6 +413,7 @@ MP100 = Source(
     options={
         "number": "which of the five splits of categories: 1 to 5 (default 1)",
         "annotations": "one json file below --root instead of those above",
-        "without": f"keep one group for the test, train on all others: {', '.join(GROUPS)}",
+        "without": f"keep one group for the test, train on all others: {', '.join(GROUPS)}, "
+        "or a super-category of the files",
     },
 )

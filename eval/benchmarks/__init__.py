@@ -12,6 +12,7 @@ def _from(module: str, name: str, *arguments: str) -> "Callable[[], Benchmark]":
     return lambda: getattr(import_module(f"eval.benchmarks.{module}"), name)(*arguments)
 
 
+CROSS = "keypoint_cross_"
 _GROUPS = ("human_body", "human_face", "vehicle", "furniture")
 _KEYPOINT_SETS = (
     *("coco", "ap10k", "ap10k_canidae", "ap10k_felidae", "humanart"),
@@ -36,7 +37,7 @@ BENCHMARKS: "dict[str, Callable[[], Benchmark]]" = {
     "keypoint_textual": _from("keypoints", "TextualPrompts"),
     "keypoint_semantic": _from("keypoints", "Semantics"),
     "keypoint_combined": _from("keypoints", "CombinedPrompts"),
-    **{f"keypoint_cross_{name}": _from("keypoints", "CrossGroups", name) for name in _GROUPS},
+    **{f"{CROSS}{name}": _from("keypoints", "CrossGroups", name) for name in _GROUPS},
     **{f"keypoints_{name}": _from("keypoint_sets", "DetectionSet", name) for name in _KEYPOINT_SETS},
     "keypoint_training": _from("keypoint_speed", "KeypointSpeed", "training"),
     "keypoint_decoding": _from("keypoint_speed", "KeypointSpeed", "decoding"),
@@ -47,3 +48,9 @@ SPLITS: "dict[str, Callable[[], Benchmark]]" = {
     for shots in "15"
 }
 """The other splits of MP-100: each for a model of its own, so they are no part of "all"."""
+
+
+def cross_benchmark(name: str) -> "Callable[[], Benchmark] | None":
+    """keypoint_cross_bird and its like: any group that `llmpose data prepare mp100 --option without=…` keeps apart."""
+    group = name.removeprefix(CROSS)
+    return _from("keypoints", "CrossGroups", group) if name.startswith(CROSS) and group.isidentifier() else None

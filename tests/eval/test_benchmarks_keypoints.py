@@ -19,6 +19,8 @@ from eval.benchmarks.keypoints import (
     VisualPrompts,
 )
 from eval.predict import Prediction
+from eval.run import evaluate
+from llmpose.errors import BadUsage
 
 
 @pytest.fixture(scope="module", name="data")
@@ -124,6 +126,21 @@ def test_a_group_that_training_left_out_is_tested(data: Path, tmp_path: Path) ->
     assert result.table.row("KptLLM").values["pck_0.2_by_instance"] == 0.5405
     with pytest.raises(MissingNeed, match="--option without=vehicle"):
         CrossGroups("vehicle").run(asked)
+
+
+def test_any_super_category_is_a_group_of_its_own_without_published_rows(data: Path, tmp_path: Path) -> None:
+    name, options = "mp100_cross_four_legged_animal", {"without": "four-legged animal"}
+    prepare("mp100", data / "out" / "mp100", tmp_path / "sets" / name, options=options)
+    asked = bench(tmp_path / "sets", tmp_path)
+    asked.set_name = name
+    (result,) = evaluate(["keypoint_cross_four_legged_animal"], asked)
+    assert result.table.rows[0].values["pck_0.2_by_instance"] > 0.97
+    assert not [row for row in result.table.rows if row.kind == "paper"]
+    with pytest.raises(MissingNeed, match=r"mp100_cross_bird is not there.*--option without=bird"):
+        evaluate(["keypoint_cross_bird"], asked)
+    for wrong in ("keypoint_cross_", "keypoint_cross"):
+        with pytest.raises(BadUsage, match="no benchmark is called"):
+            evaluate([wrong], asked)
 
 
 def test_the_middle_is_not_enough(data: Path, tmp_path: Path) -> None:

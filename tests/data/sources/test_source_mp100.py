@@ -252,7 +252,9 @@ def test_real_annotations_give_one_five_shot_episode_a_category(samples_dir: Pat
             assert len(record.keypoints) == records.skeleton(record.skeleton).num_keypoints
 
 
-def test_a_group_is_kept_for_the_test_and_all_others_train(tmp_path: Path, write_json: WriteJson) -> None:
+@pytest.fixture
+def split(tmp_path: Path, write_json: WriteJson) -> Path:
+    """A folder with the three files of split 1."""
     content = made()
     groups = {"train": (40, 33), "val": (18, 80), "test": (10, 38)}
     for name, ids in groups.items():
@@ -260,14 +262,33 @@ def test_a_group_is_kept_for_the_test_and_all_others_train(tmp_path: Path, write
         own = {**content, "categories": categories}
         own["annotations"] = [entry for entry in content["annotations"] if entry["category_id"] in ids]
         write_json(tmp_path / f"annotations/mp100_split1_{name}.json", own)
-    records = prepare("mp100", tmp_path, tmp_path / "out", images="none", options={"without": "human_face"})
-    assert isinstance(records, RecordSet)
-    of_split = {
-        split: {entry["category_id"] for entry in records.filter(split=split).attributes()}
-        for split in ("train", "test")
+    return tmp_path
+
+
+def categories_of(records: Any) -> dict[str, set[int]]:
+    return {
+        name: {entry["category_id"] for entry in records.filter(split=name).attributes()} for name in ("train", "test")
     }
-    assert of_split == {"train": {33, 10, 38, 80}, "test": {40, 18}}
+
+
+def test_a_group_is_kept_for_the_test_and_all_others_train(split: Path) -> None:
+    records = prepare("mp100", split, split / "out", images="none", options={"without": "human_face"})
+    assert isinstance(records, RecordSet)
+    assert categories_of(records) == {"train": {33, 10, 38, 80}, "test": {40, 18}}
     episodes = list(mp100_episodes(records, num_episodes=2))
     assert [episode.category_id for episode in episodes] == [40] * 30 + [18] * 30
-    with pytest.raises(UserError, match="option without 'clothes'"):
-        prepare("mp100", tmp_path, tmp_path / "no", images="none", options={"without": "clothes"})
+
+
+@pytest.mark.parametrize(
+    ("group", "ids"), [("Sciuridae", {33}), ("animal_face", {10}), ("animal face", {10}), ("person", {40, 18})]
+)
+def test_any_super_category_of_the_files_is_a_group(split: Path, group: str, ids: set[int]) -> None:
+    records = prepare("mp100", split, split / "out", images="none", options={"without": group})
+    assert categories_of(records) == {"train": set(COUNTS) - ids, "test": ids}
+
+
+@pytest.mark.parametrize("group", ["clothes", "furniture"])
+def test_a_group_that_is_not_in_the_files_is_told_with_those_there(split: Path, group: str) -> None:
+    there = "human_face, vehicle, animal_face, hand, person, sciuridae$"
+    with pytest.raises(UserError, match=f"option without '{group}'; choose one of {there}"):
+        prepare("mp100", split, split / "no", images="none", options={"without": group})

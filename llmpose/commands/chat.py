@@ -189,14 +189,19 @@ def _draw_points(conversation: "Conversation", answer: "ChatAnswer", path: Path)
 
 
 def to_dict(answer: "ChatAnswer", files: list[dict[str, str]] | None = None) -> dict[str, Any]:
-    """An answer as plain values; rotations as axis-angle, (22, 3), viewer frame (z up)."""
+    """An answer as plain values; rotations as axis-angle, (22, 3), viewer frame (z up). A point that is read from its
+    digits stands where it is read, with the digits under "said"."""
     poses: list[dict[str, Any]] = []
     for index, codes in enumerate(answer.codes):
         one: dict[str, Any] = {"codes": list(codes), "confidence": round(answer.pose_confidences[index], 6)}
         if answer.poses:
             one["axis_angle"] = [[round(v, 6) for v in joint] for joint in answer.poses[index].to_axis_angle().tolist()]
         poses.append({**one, **(files[index] if files else {})})
-    points = [{"x": point.x, "y": point.y, "confidence": round(point.confidence, 6)} for point in answer.points]
+    points: list[dict[str, Any]] = []
+    for point in answer.points:
+        place = {"x": round(point.x, 4), "y": round(point.y, 4), "confidence": round(point.confidence, 6)}
+        said = point.readings.get("said")
+        points.append({**place, "said": [round(value, 4) for value in said]} if said is not None else place)
     return {
         "text": answer.text,
         "confidence": round(answer.confidence, 6),

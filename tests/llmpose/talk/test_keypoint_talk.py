@@ -16,12 +16,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from llmpose.cli import app
+from llmpose.commands.chat import to_dict
 from llmpose.errors import UserError
 from llmpose.model.config import LlmPoseConfig
 from llmpose.model.modeling import LlmPoseForConditionalGeneration
-from llmpose.talk.chat import LlmPose
+from llmpose.talk.chat import ChatAnswer, LlmPose
 from llmpose.talk.conversation import Conversation, ImagePart, KeypointPart
-from llmpose.talk.decoding import Decoding
+from llmpose.talk.decoding import Decoding, Point
 from llmpose.talk.generation import generate
 from llmpose.talk.keypoints import WORDINGS, Support, find_in_pictures, named_keypoints
 from llmpose.talk.processing import LlmPoseProcessor
@@ -373,6 +374,15 @@ def test_a_script_asks_with_a_keypoint(prompted: Talker, files: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "points" in json.loads(done.output.splitlines()[-1])
     assert CliRunner().invoke(app, [*words, "--keypoint", "example.png=60,12"]).exit_code != 0
+
+
+def test_points_as_json_are_short_and_say_what_was_said() -> None:
+    readings = {"said": (0.471, 0.25), "densest": (0.47100000000000003, 0.3)}
+    points = [Point(0.47100000000000003, 0.3, 0.5, readings), Point(0.12345678, 1.0, 0.123456789)]
+    assert to_dict(ChatAnswer((), "nose", points=points))["points"] == [
+        {"x": 0.471, "y": 0.3, "confidence": 0.5, "said": [0.471, 0.25]},
+        {"x": 0.1235, "y": 1.0, "confidence": 0.123457},
+    ]
 
 
 def test_many_pictures_are_answered_as_one_by_one(prompted: Talker) -> None:

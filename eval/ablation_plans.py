@@ -5,12 +5,13 @@ share (tokenizer, encoders, aligned model), {run} for the variant's own folder.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from eval import papers, papers_keypoints
 from eval.benchmarks.poses import error_columns
 from eval.tables import Column, Row, millimetres, percent
+from llmpose.errors import BadUsage
 
 RECIPES = "launch/recipes/unipose"
 TASKS = ("pose_to_text", "text_to_pose", "pose_diff", "pose_editing", "image_to_text", "image_diff", "pose_estimation")
@@ -145,6 +146,18 @@ def plans(preset: Preset) -> dict[str, Ablation]:
         *_keypoints(),
     )
     return {plan.name: plan for plan in every}
+
+
+def plans_named(names: Sequence[str], preset: str) -> list[Ablation]:
+    """The ablations of these names or kinds; all of them if none is named."""
+    if preset not in PRESETS:
+        raise BadUsage(f"--preset {preset!r}: choose {' or '.join(PRESETS)}")
+    known = plans(PRESETS[preset])
+    kinds = {plan.kind for plan in known.values()}
+    unknown = [name for name in names if name not in known and name not in kinds]
+    if unknown:
+        raise BadUsage(f"no ablation is called {unknown[0]!r}; there are {', '.join([*known, *sorted(kinds)])}")
+    return [plan for name, plan in known.items() if not names or name in names or plan.kind in names]
 
 
 _POSES = tuple(error_columns("smpl22"))

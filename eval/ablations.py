@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.ablation_plans import PRESETS, Ablation, Direction, Preset, plans
+from eval.ablation_plans import PRESETS, Ablation, Direction, Preset, plans_named
 from eval.benchmarks import BENCHMARKS
 from eval.benchmarks.base import Bench, run_model
 from eval.tables import Row, Table, write_text
@@ -213,21 +213,14 @@ def run_ablations(
     bench: Bench, *, preset: str = "tiny", seeds: int = 3, only: Sequence[str] = (), console: "Console | None" = None
 ) -> list[Table]:
     """Each ablation's table, printed as soon as it is known."""
-    if preset not in PRESETS:
-        raise BadUsage(f"--preset {preset!r}: choose {' or '.join(PRESETS)}")
-    known = plans(PRESETS[preset])
-    kinds = {plan.kind for plan in known.values()}
-    unknown = [name for name in only if name not in known and name not in kinds]
-    if unknown:
-        raise BadUsage(f"no ablation is called {unknown[0]!r}; there are {', '.join([*known, *sorted(kinds)])}")
+    chosen = plans_named(only, preset)
     if seeds < 1:
         raise BadUsage(f"--seeds {seeds}: at least 1")
     say = (lambda line: console.print(line, highlight=False)) if console is not None else (lambda line: None)
     lab = Lab(replace(bench, out_dir=bench.out_dir / "ablations"), PRESETS[preset], seeds, say=say)
     tables = []
-    for name, plan in known.items():
-        if not only or name in only or plan.kind in only:
-            tables.append(lab.run(plan))
-            if console is not None:
-                console.print(*tables[-1].to_rich(console.width))
+    for plan in chosen:
+        tables.append(lab.run(plan))
+        if console is not None:
+            console.print(*tables[-1].to_rich(console.width))
     return tables

@@ -26,6 +26,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from data.sources import find_source
+from eval.ablation_plans import plans_named
 from eval.run import names_of
 from llmpose.body.pose import Pose
 from llmpose.cli import app
@@ -153,6 +154,8 @@ def check_llmpose(words: list[str], folder: Path, _: dict[str, str]) -> None:
     elif path == "data sources" and given["name"]:
         find_source(given["name"])
     elif path == "eval":
+        if "ablations" in given["names"]:
+            plans_named(given["only"] or [], given["preset"])
         names_of([name for name in given["names"] if name not in ("list", "ablations", "spread")])
 
 
@@ -374,6 +377,7 @@ def test_what_is_marked_runs(block: Block, workplace: Path, monkeypatch: pytest.
     "llmpose train launch/recipes/unipose/2_align.tiny.yaml optim.rl=1", "bash launch/unipose_9.sh",
     "llmpose data prepare amass --root a --out b --option subset=CMU", "pip install -e '.[trian]'",
     "SIZES=tiny GPUS=0 bash launch/unipose_2.sh", "GPUS=0 SIZE=tiny bash launch/unipose_2.sh batch.mikro=1",
+    "llmpose eval ablations --only atention --data d", "llmpose eval ablations --preset paper --data d",
 ])  # fmt: skip
 def test_a_wrong_command_is_found(wrong: str, written: Path) -> None:
     with pytest.raises(Exception):  # noqa: B017  (each parser has its own)

@@ -270,9 +270,9 @@ def _sides(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
 
 
 def _other_side(name: str) -> str | None:
-    """'Left_front_paw' -> 'right front paw', plain; None for what has no side in its name."""
+    """'Left_front_paw' -> 'right front paw', 'L_Eye' -> 'r eye', plain; None for what has no side in its name."""
     words = plain_name(name).split()
-    sides = {"left": "right", "right": "left"}
+    sides = {"left": "right", "right": "left", "l": "r", "r": "l"}
     turned = [sides.get(word, word) for word in words]
     return " ".join(turned) if turned != words else None
 

@@ -158,7 +158,7 @@ def test_skeletons_take_the_names_of_the_sets_they_come_from(mp100: Callable[...
     ("written", "keypoints", "flip_pairs"),
     [
         (["wrist", "Left_Eye", "right-eye"], ("wrist", "left eye", "right eye"), ((1, 2),)),
-        (["wrist", "L_Eye", "R_Eye"], ("wrist", "l eye", "r eye"), ()),
+        (["wrist", "L_Eye", "R_Eye"], ("wrist", "l eye", "r eye"), ((1, 2),)),
         (["wrist", "left_fin", "tail"], ("wrist", "left fin", "tail"), ()),  # one side alone is a dataset's own affair
         (["left ear", "left-ear", "tail"], ("point 1", "point 2", "point 3"), ()),
         (["wrist", "", "tail"], ("point 1", "point 2", "point 3"), ()),

@@ -100,7 +100,8 @@ def test_own_file_loads_and_flip_pairs_come_from_the_names(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "names", ["left_eye, right_eye", "Left eye, Right eye", "LEFT-EYE, right_eye", "eye left , eye right"]
+    "names",
+    ["left_eye, right_eye", "Left eye, Right eye", "LEFT-EYE, right_eye", "eye left , eye right", "L_Eye, R_Eye"],
 )
 def test_twins_are_found_however_their_names_are_written(tmp_path: Path, names: str) -> None:
     (tmp_path / "own.yaml").write_text(f"keypoints: [{names}, tail]")

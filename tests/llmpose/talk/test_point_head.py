@@ -197,7 +197,10 @@ def test_refined_points_are_near_the_digits_and_leave_the_words_alone(talker: Ca
     refined = generate(model, processor, questions, Decoding(grammar="point", points="mean"))
     assert [answer.text for answer in refined] == [answer.text for answer in plain]
     moved = [(a.points[0], b.points[0]) for a, b in zip(plain, refined, strict=True)]
-    assert all(a.confidence == pytest.approx(b.confidence) for a, b in moved)
+    assert [answer.confidence for answer in refined] == pytest.approx([answer.confidence for answer in plain])
+    densest = generate(model, processor, questions, Decoding(grammar="point", points="densest"))
+    sure = [(a.points[0].confidence, b.points[0].confidence) for a, b in zip(refined, densest, strict=True)]
+    assert all(0 < mean <= most + 1e-3 <= 1.001 for mean, most in sure)  # nowhere lies more than at the densest place
     assert all(0 <= b.x <= 1 and 0 <= b.y <= 1 for _, b in moved)
     assert any(abs(a.x - b.x) > 1e-4 for a, b in moved)
     assert all(b.readings["said"] == (a.x, a.y) and b.readings["mean"] == (b.x, b.y) for a, b in moved)

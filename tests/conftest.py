@@ -1,4 +1,4 @@
-"""Every test runs offline, on the CPU, on one thread, with a home of its own."""
+"""Every test runs offline, on the CPU, on one thread; slow ones (processes, kills, DeepSpeed) only with `-m slow`."""
 
 import os
 import socket
@@ -14,6 +14,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT.parent / "shared" / "samples"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "slow" in (config.getoption("-m") or ""):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run with -m slow"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Slow tests (several processes, DeepSpeed) run when asked for: `pytest tests/train -m slow`."""
+"""A stage of a few steps for the tests of the engine."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,15 +7,6 @@ import pytest
 from toy import ToyRecipe, use_toy
 
 from train.recipe import Checkpoints, Log, Optim
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "slow" in (config.getoption("-m") or ""):
-        return
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents and item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="slow: run with -m slow"))
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ last whole checkpoint, where there is one), write the model.
 import hashlib
 import json
 import logging
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -188,6 +189,7 @@ def main() -> None:
         # At once: other processes may be waiting for this one, and their launcher ends them when it is gone.
         sys.stderr.flush()
         os._exit(2 if isinstance(error, BadUsage) else 1)
+    gc.collect()  # what of DDP still holds the process group
     PartialState().destroy_process_group()  # or its threads abort the interpreter on its way out
 
 

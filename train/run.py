@@ -4,10 +4,10 @@ The story, in order: read the recipe, take the run's folder, say what will happe
 last whole checkpoint, where there is one), write the model.
 """
 
+import gc
 import hashlib
 import json
 import logging
-import gc
 import os
 import sys
 from collections.abc import Sequence

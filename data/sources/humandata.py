@@ -16,14 +16,12 @@ import numpy as np
 
 from data.record import Record
 from data.rejects import Rejects
-from data.sources.base import Items, Source, as_text, choice, not_the_dataset
+from data.sources.base import Items, Source, as_text
 from data.sources.coco_json import corners, find_images
-from data.sources.hmr import split_of
-from data.sources.npz import read_npz
+from data.sources.npz import FILE_OPTIONS, files_of_split, read_npz
 from data.sources.people import confident_points, full_gender, numbers, trailing_number, viewer_poses
 from llmpose.errors import UserError
 
-_SPLITS = ("train", "val", "test")
 _MODELS = {"smpl": 23, "smplx": 21}
 """Joints below the root in each body model's `body_pose`; of SMPL's, the last two are the hands, which ours has not."""
 
@@ -37,19 +35,9 @@ _SMPL_HIPS = (1, 2)
 def _read(
     root: Path, split: str | None, rejects: Rejects, *, file: str = "", images: str = "", called: str = ""
 ) -> Items:
-    for path in _files(root, file):
-        name = choice(called, _SPLITS, "option called") if called else split_of(path)
-        if split is None or name == split:
-            yield from _people(path, root, name, images, rejects)
-
-
-def _files(root: Path, given: str) -> list[Path]:
-    if given:
-        return [root / given]
-    found = sorted(root.glob("*.npz")) or sorted((root / "preprocessed_datasets").glob("*.npz"))
-    if not found:
-        raise not_the_dataset(root, "a folder of HumanData files", "*.npz or preprocessed_datasets/*.npz")
-    return found
+    folder = "preprocessed_datasets"
+    for path, name in files_of_split(root, split, file=file, called=called, folder=folder, title="HumanData"):
+        yield from _people(path, root, name, images, rejects)
 
 
 def _people(path: Path, root: Path, split: str, images: str, rejects: Rejects) -> Iterator[Record]:
@@ -164,9 +152,5 @@ HUMANDATA = Source(
     where="https://github.com/open-mmlab/mmhuman3d (docs/preprocess_dataset.md); images from each dataset",
     licence="that of each dataset: research only, no redistribution",
     reader=_read,
-    options={
-        "file": "one .npz below --root (default: all)",
-        "images": "folder below --root that image names start from (default: found by looking)",
-        "called": "train, val or test, where the file's name says something else (default: what it says)",
-    },
+    options=FILE_OPTIONS,
 )

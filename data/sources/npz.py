@@ -2,14 +2,41 @@
 
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
 
+from data.sources.base import choice, not_the_dataset
 from data.sources.joblib_files import unpickle_arrays
 from llmpose.errors import UserError
+
+SPLITS = ("train", "val", "test")
+FILE_OPTIONS = {
+    "file": "one .npz below --root (default: all)",
+    "images": "folder below --root that image names start from (default: found by looking)",
+    "called": "train, val or test, where the file's name says something else (default: what it says)",
+}
+"""Of sources that are files of one split each."""
+
+
+def files_of_split(
+    root: Path, split: str | None, *, file: str, called: str, folder: str, title: str
+) -> Iterator[tuple[Path, str]]:
+    """The .npz files below `root`, or below its `folder`, that hold this split (None: any), each with its own split."""
+    found = [root / file] if file else sorted(root.glob("*.npz")) or sorted((root / folder).glob("*.npz"))
+    if not found:
+        raise not_the_dataset(root, f"a folder of {title} files", f"*.npz or {folder}/*.npz")
+    for path in found:
+        name = choice(called, SPLITS, "option called") if called else split_of(path)
+        if split in (None, name):
+            yield path, name
+
+
+def split_of(path: Path) -> str:
+    """h36m_val_p2.npz -> val, 3dpw_test.npz -> test; what names none is an evaluation file."""
+    return next((name for name in SPLITS if name in path.stem), "test")
 
 
 def read_npz(path: Path, needed: Iterable[str], wanted: Iterable[str] = ()) -> dict[str, np.ndarray]:
